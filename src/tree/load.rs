@@ -1,0 +1,139 @@
+//! Building a tree from what was stored: a snapshot of Java's or the rows of the image. Each attempt starts
+//! from nothing, so a rejected one leaves nothing behind (on-disk 4.1).
+
+use jute::records::data::StatPersisted;
+
+use super::{CONTAINER_OWNER, Kind, TTL_OWNER, Tree, TreeRules};
+use crate::acl::Acl;
+use crate::id::{SessionId, Zxid};
+use crate::path::{self, ROOT};
+
+/// Why stored nodes are no tree.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    #[error("access list {0} stands twice, or has an id that is not positive")]
+    AclId(i64),
+    #[error("{path} has access list {id}, which is not in the table")]
+    MissingAcl { path: String, id: i64 },
+    #[error("unable to find the parent of {0}")]
+    MissingParent(String),
+    #[error("{0} stands twice")]
+    Duplicate(String),
+    #[error("{path} has the invalid owner {owner:#x}")]
+    InvalidOwner { path: String, owner: i64 },
+    #[error("{0} is missing")]
+    MissingBuiltIn(&'static str),
+    #[error("the first node is {0:?}, not the root")]
+    NoRoot(String),
+}
+
+pub struct Loader {
+    tree: Tree,
+    has_root: bool,
+    /// The parent of the last node: siblings follow each other in most orders.
+    last_parent: (String, super::Ix),
+}
+
+impl Loader {
+    pub fn new(rules: TreeRules) -> Self {
+        Self { tree: Tree::bare(rules), has_root: false, last_parent: (ROOT.into(), super::node::ROOT) }
+    }
+
+    pub fn session(&mut self, id: SessionId, timeout_ms: i32) {
+        self.tree.sessions.insert(id, timeout_ms);
+    }
+
+    pub fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), LoadError> {
+        if self.tree.acls.load(id, acl) { Ok(()) } else { Err(LoadError::AclId(id)) }
+    }
+
+    /// Adds a node whose parent was added before; the root comes first, as `""` or `"/"`. Sessions and
+    /// access lists must have been entered already.
+    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
+        let missing = || LoadError::MissingAcl { path: path.into(), id: acl_id };
+        let slot = self.tree.acls.use_id(acl_id).ok_or_else(missing)?;
+        let kind = self.kind(path, stat.ephemeral_owner)?;
+        if path.is_empty() || path == ROOT {
+            if std::mem::replace(&mut self.has_root, true) {
+                return Err(LoadError::Duplicate(path.into()));
+            }
+            self.tree.renew(super::node::ROOT, ROOT, |root, _| {
+                root.set_data(data);
+                root.prefix_crc = super::digest::prefix_crc(ROOT, data);
+                root.acl = slot;
+                root.stat = stat.into();
+            });
+            return Ok(());
+        }
+        if !self.has_root {
+            return Err(LoadError::NoRoot(path.into()));
+        }
+        let parent = path::split_parent(path).map_err(|_| LoadError::MissingParent(path.into()))?;
+        if self.last_parent.0 != parent {
+            let ix = self.tree.nodes.find(parent).ok_or_else(|| LoadError::MissingParent(path.into()))?;
+            self.last_parent = (parent.into(), ix);
+        }
+        if self.tree.nodes.find(path).is_some() {
+            return Err(LoadError::Duplicate(path.into()));
+        }
+        self.tree.insert_at(self.last_parent.1, path, data, slot, stat, kind);
+        Ok(())
+    }
+
+    /// An owner with the high byte ff is a session only if there is such a session (possible for server id
+    /// 255), else a TTL node, whatever `extendedTypesEnabled` says now: Java deletes all TTL nodes when the
+    /// switch is off (on-disk 4.5).
+    fn kind(&self, path: &str, owner: i64) -> Result<Kind, LoadError> {
+        let extended = owner & TTL_OWNER == TTL_OWNER;
+        Ok(match owner {
+            0 => Kind::Persistent,
+            CONTAINER_OWNER => Kind::Container,
+            _ if self.tree.sessions.contains_key(&SessionId(owner)) => Kind::Ephemeral,
+            _ if extended && owner & 0x00ff_ff00_0000_0000 == 0 => Kind::Ttl,
+            _ if owner < 0 && self.tree.rules.emulate_353_ttl => Kind::Ttl,
+            _ if extended => return Err(LoadError::InvalidOwner { path: path.into(), owner }),
+            _ => Kind::Ephemeral,
+        })
+    }
+
+    /// The tree as of `last_zxid`.
+    pub fn finish(mut self, last_zxid: Zxid) -> Result<Tree, LoadError> {
+        if !self.has_root {
+            return Err(LoadError::MissingBuiltIn(ROOT));
+        }
+        for path in path::BUILT_IN {
+            if self.tree.nodes.find(path).is_none() {
+                return Err(LoadError::MissingBuiltIn(path));
+            }
+        }
+        self.tree.acls.purge_unused();
+        self.tree.last_zxid = last_zxid;
+        let limits: Vec<String> = self
+            .tree
+            .find(path::QUOTA)
+            .into_iter()
+            .flat_map(|quota| quota.below(path::QUOTA))
+            .filter_map(|path| super::quota::subject(&path, super::quota::LIMITS).map(str::to_owned))
+            .collect();
+        for subject in limits {
+            self.tree.quotas.add(&subject);
+            self.tree.recount_usage(&subject);
+        }
+        Ok(self.tree)
+    }
+}
+
+impl super::NodeRef<'_> {
+    /// The paths of all nodes below this one, which is at `path`.
+    fn below(self, path: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut stack = vec![(path.to_owned(), self.ix)];
+        while let Some((path, ix)) = stack.pop() {
+            for child in self.tree.nodes.get(ix).children() {
+                stack.push((format!("{path}/{}", self.tree.nodes.get(*child).name()), *child));
+            }
+            found.push(path);
+        }
+        found
+    }
+}

@@ -1,0 +1,319 @@
+//! Znodes and where they are kept: a slab of fixed chunks, so that growing moves nothing, and an index from
+//! the hash of a path to a slot, so that no path is stored. A path is compared by walking up to the root,
+//! whose nearer part every lookup keeps warm.
+//!
+//! A million znodes of 100 bytes must fit into 300 MB (design.md 4): a node is 112 bytes and one block for
+//! name and data.
+
+use hashbrown::HashTable;
+use jute::records::data::StatPersisted;
+
+use super::acls::AclSlot;
+
+/// A slot of the slab.
+pub type Ix = u32;
+
+pub const ROOT: Ix = 0;
+
+/// What kind of owner a node has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    Persistent,
+    Ephemeral,
+    Container,
+    Ttl,
+}
+
+#[derive(Debug)]
+pub struct Node {
+    pub stat: Stat,
+    pub prefix_crc: u32,
+    hash: u32,
+    pub parent: Ix,
+    /// Where this node stands among its parent's children.
+    position: u32,
+    pub acl: AclSlot,
+    name_len: u32,
+    /// The name, then the data.
+    name_and_data: Box<[u8]>,
+    children: Option<Box<Vec<Ix>>>,
+    pub kind: Kind,
+    null_data: bool,
+    /// The image has an older state of this node, or none.
+    pub dirty: bool,
+    live: bool,
+}
+
+/// [`StatPersisted`] without its padding.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed(4))]
+pub struct Stat {
+    pub czxid: i64,
+    pub mzxid: i64,
+    pub pzxid: i64,
+    pub ctime: i64,
+    pub mtime: i64,
+    pub owner: i64,
+    pub version: i32,
+    pub cversion: i32,
+    pub aversion: i32,
+}
+
+impl From<StatPersisted> for Stat {
+    fn from(s: StatPersisted) -> Self {
+        let StatPersisted { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner: owner, pzxid } =
+            s;
+        Self { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion }
+    }
+}
+
+impl From<Stat> for StatPersisted {
+    fn from(s: Stat) -> Self {
+        let Stat { czxid, mzxid, pzxid, ctime, mtime, owner: ephemeral_owner, version, cversion, aversion } = s;
+        Self { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid }
+    }
+}
+
+impl Node {
+    pub fn new(name: &str, data: Option<&[u8]>, acl: AclSlot, stat: StatPersisted, kind: Kind) -> Self {
+        let mut node = Self {
+            stat: stat.into(),
+            prefix_crc: 0,
+            hash: 0,
+            parent: ROOT,
+            position: 0,
+            acl,
+            name_len: name.len() as u32,
+            name_and_data: Box::default(),
+            children: None,
+            kind,
+            null_data: data.is_none(),
+            dirty: false,
+            live: true,
+        };
+        node.name_and_data = [name.as_bytes(), data.unwrap_or_default()].concat().into();
+        node
+    }
+
+    pub fn name(&self) -> &str {
+        // SAFETY: `new` took it from a str, and `set_data` copies it unchanged.
+        unsafe { std::str::from_utf8_unchecked(&self.name_and_data[..self.name_len as usize]) }
+    }
+
+    pub fn data(&self) -> Option<&[u8]> {
+        if self.null_data { None } else { Some(&self.name_and_data[self.name_len as usize..]) }
+    }
+
+    pub fn set_data(&mut self, data: Option<&[u8]>) {
+        self.null_data = data.is_none();
+        let data = data.unwrap_or_default();
+        let name_len = self.name_len as usize;
+        if self.name_and_data.len() == name_len + data.len() {
+            self.name_and_data[name_len..].copy_from_slice(data);
+        } else {
+            self.name_and_data = [&self.name_and_data[..name_len], data].concat().into();
+        }
+    }
+
+    pub fn children(&self) -> &[Ix] {
+        self.children.as_deref().map_or(&[], |children| children)
+    }
+}
+
+const CHUNK: usize = 1024;
+const SHARDS: usize = 256;
+
+/// All nodes, reachable by path. The root is always there.
+#[derive(Debug)]
+pub struct Nodes {
+    chunks: Vec<Vec<Node>>,
+    free: Vec<Ix>,
+    /// Many small tables: each grows by itself, so no insertion waits for a million entries to move.
+    index: Box<[HashTable<Ix>]>,
+    count: usize,
+    hasher: foldhash::fast::FixedState,
+}
+
+impl Nodes {
+    /// `seed` keys the hash: clients choose paths, and must not be able to choose collisions.
+    pub fn new(root: Node, seed: u64) -> Self {
+        let mut nodes = Self {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            index: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            count: 0,
+            hasher: foldhash::fast::FixedState::with_seed(seed),
+        };
+        let hash = nodes.hash("/");
+        let ix = nodes.place(Node { hash, ..root });
+        assert!(ix == ROOT, "the root is the first node");
+        nodes
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub fn get(&self, ix: Ix) -> &Node {
+        &self.chunks[ix as usize / CHUNK][ix as usize % CHUNK]
+    }
+
+    pub fn get_mut(&mut self, ix: Ix) -> &mut Node {
+        &mut self.chunks[ix as usize / CHUNK][ix as usize % CHUNK]
+    }
+
+    pub fn is_live(&self, ix: Ix) -> bool {
+        self.get(ix).live
+    }
+
+    fn hash(&self, path: &str) -> u32 {
+        use std::hash::{BuildHasher, Hasher};
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(path.as_bytes());
+        (hasher.finish() >> 16) as u32
+    }
+
+    /// The slot of `path`; `""` and `"/"` are the root, and only the exact spelling of any other path counts.
+    pub fn find(&self, path: &str) -> Option<Ix> {
+        if path.len() <= 1 {
+            return (path.is_empty() || path == "/").then_some(ROOT);
+        }
+        let hash = self.hash(path);
+        self.shard(hash).find(spread(hash), |ix| self.is_at(*ix, path)).copied()
+    }
+
+    fn shard(&self, hash: u32) -> &HashTable<Ix> {
+        &self.index[hash as usize % SHARDS]
+    }
+
+    fn is_at(&self, mut ix: Ix, path: &str) -> bool {
+        let mut rest = path;
+        while ix != ROOT {
+            let node = self.get(ix);
+            let Some(before) = rest.strip_suffix(node.name()) else { return false };
+            let Some(before) = before.strip_suffix('/') else { return false };
+            rest = before;
+            ix = node.parent;
+        }
+        rest.is_empty()
+    }
+
+    /// The path of a node, built from the names up to the root.
+    pub fn path(&self, ix: Ix) -> String {
+        if ix == ROOT {
+            return "/".to_owned();
+        }
+        let mut names = Vec::new();
+        let mut at = ix;
+        while at != ROOT {
+            names.push(self.get(at).name());
+            at = self.get(at).parent;
+        }
+        let mut path = String::with_capacity(names.iter().map(|name| name.len() + 1).sum());
+        for name in names.iter().rev() {
+            path.push('/');
+            path.push_str(name);
+        }
+        path
+    }
+
+    fn place(&mut self, node: Node) -> Ix {
+        self.count += 1;
+        if let Some(ix) = self.free.pop() {
+            *self.get_mut(ix) = node;
+            return ix;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let chunk = self.chunks.len() - 1;
+        let nodes = &mut self.chunks[chunk];
+        nodes.push(node);
+        Ix::try_from(chunk * CHUNK + nodes.len() - 1).expect("more than 2^32 znodes")
+    }
+
+    /// Adds `node` as a child of `parent` under `path`, which must be its path and not be taken.
+    pub fn insert(&mut self, parent: Ix, path: &str, node: Node) -> Ix {
+        let hash = self.hash(path);
+        let position = self.get(parent).children().len() as u32;
+        let ix = self.place(Node { hash, parent, position, ..node });
+        self.get_mut(parent).children.get_or_insert_default().push(ix);
+        let Self { chunks, index, .. } = self;
+        let stored = |ix: &Ix| spread(chunks[*ix as usize / CHUNK][*ix as usize % CHUNK].hash);
+        index[hash as usize % SHARDS].insert_unique(spread(hash), ix, stored);
+        ix
+    }
+
+    /// Takes a node without children out and frees its slot.
+    pub fn remove(&mut self, ix: Ix) {
+        assert!(ix != ROOT, "the root can't be removed");
+        let Node { hash, parent, position, .. } = *self.get(ix);
+        assert!(self.get(ix).children().is_empty(), "a node with children can't be removed");
+        let entry = self.index[hash as usize % SHARDS].find_entry(spread(hash), |other| *other == ix);
+        entry.expect("every node is in the index").remove();
+        let siblings = self.get_mut(parent).children.as_mut().expect("a parent knows its child");
+        siblings.swap_remove(position as usize);
+        let moved = siblings.get(position as usize).copied();
+        if siblings.is_empty() {
+            self.get_mut(parent).children = None;
+        }
+        if let Some(moved) = moved {
+            self.get_mut(moved).position = position;
+        }
+        let node = self.get_mut(ix);
+        node.name_and_data = Box::default();
+        node.name_len = 0;
+        node.live = false;
+        node.dirty = false;
+        self.free.push(ix);
+        self.count -= 1;
+    }
+}
+
+/// The index wants the top bits as well as the low ones to differ.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_small() {
+        assert!(size_of::<Node>() <= 112, "{}", size_of::<Node>());
+    }
+
+    #[test]
+    fn only_the_exact_spelling_is_found() {
+        let plain = |name: &str| Node::new(name, Some(b"x"), 0, StatPersisted::default(), Kind::Persistent);
+        let mut nodes = Nodes::new(plain(""), 7);
+        let a = nodes.insert(ROOT, "/a", plain("a"));
+        let b = nodes.insert(a, "/a/b", plain("b"));
+        assert_eq!(nodes.find("/a/b"), Some(b));
+        assert_eq!(nodes.path(b), "/a/b");
+        for other in ["/a/b/", "a/b", "//a/b", "/a//b", "/b", "/a/", "/ab"] {
+            assert_eq!(nodes.find(other), None, "{other}");
+        }
+        nodes.remove(b);
+        assert_eq!(nodes.find("/a/b"), None);
+        assert_eq!(nodes.count(), 2);
+    }
+
+    #[test]
+    fn many_siblings_come_and_go() {
+        let plain = |name: &str| Node::new(name, None, 0, StatPersisted::default(), Kind::Persistent);
+        let mut nodes = Nodes::new(plain(""), 1);
+        for n in 0..5000 {
+            nodes.insert(ROOT, &format!("/n{n}"), plain(&format!("n{n}")));
+        }
+        for n in (0..5000).step_by(3) {
+            let ix = nodes.find(&format!("/n{n}")).unwrap();
+            nodes.remove(ix);
+        }
+        for n in 0..5000 {
+            assert_eq!(nodes.find(&format!("/n{n}")).is_some(), n % 3 != 0);
+        }
+        assert_eq!(nodes.get(ROOT).children().len(), nodes.count() - 1);
+    }
+}
