@@ -6,6 +6,7 @@
 //! 2. state: [`tree`]
 
 pub mod acl;
+pub mod config;
 pub mod id;
 pub mod path;
 pub mod proto;
