@@ -239,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_acts_is_read_somewhere() {
+        let sources = [
+            include_str!("mod.rs"),
+            include_str!("node.rs"),
+            include_str!("ensemble.rs"),
+            include_str!("membership.rs"),
+        ];
+        for (_, _, keys) in KEYS.iter().filter(|(_, fate, _)| *fate == Acted) {
+            for key in *keys {
+                let quoted = format!("\"{key}\"");
+                assert!(sources.iter().any(|source| source.contains(&quoted)), "{key} acts on nothing");
+            }
+        }
+    }
+
+    #[test]
     fn a_key_by_its_own_name_goes_before_its_family() {
         assert_eq!(look_up("admin.enableServer"), Some((Property, Acted)));
         assert_eq!(look_up("admin.serverPort"), Some((Property, Unbuilt)));

@@ -22,6 +22,8 @@
 //!
 //! Java: `QuorumPeerConfig`, `ServerConfig`, and the `System.getProperty` calls of all classes.
 
+#[cfg(test)]
+mod checks;
 mod conf;
 mod ensemble;
 mod error;
@@ -127,8 +129,8 @@ impl Draft {
     /// Parses the config file. `path` is the path as it was given; messages name it.
     pub fn parse(path: &str, bytes: &[u8], flags: &Flags) -> Result<Self, ConfigError> {
         let mut notices = vec![Notice::info(format!("Reading configuration from: {path}"))];
+        check_path(path, &mut notices);
         let parsed = parse_lines(bytes).and_then(|lines| {
-            check_path(path, &mut notices)?;
             notices.extend(keys::notices(&lines, flags));
             let file = FileKeys::parse(&lines, &mut notices)?;
             Ok((lines, file))
@@ -298,8 +300,10 @@ impl Config {
             Some(text) => parse_int(text).ok_or_else(|| ConfigError::usage(not_a_number(name, text).message)),
         };
         let port = parse_port("port", number("port", 0, 0)?).map_err(|error| ConfigError::usage(error.message))?;
-        let lines = BTreeMap::from([("dataDir".to_owned(), arguments[1].clone())]);
+        let lines = BTreeMap::from([("dataDir".to_owned(), "/".to_owned())]);
         let mut file = FileKeys::parse(&lines, &mut Vec::new())?;
+        file.data_dir = PathBuf::from(normalized_path(&arguments[1]));
+        file.data_log_dir = file.data_dir.clone();
         file.tick_time_ms = number("ticktime", 2, 3000)?;
         file.max_client_cnxns = number("maxcnxns", 3, 0)?;
         file.min_session_timeout_ms = file.tick_time_ms.wrapping_mul(2);
@@ -367,7 +371,7 @@ impl<'a> Lines<'a> {
                 "{key}={text}: a relative path needs at least two characters; write ./{text}"
             )));
         }
-        check_path(&path, notices)?;
+        check_path(&path, notices);
         Ok(Some(PathBuf::from(path)))
     }
 }
@@ -525,11 +529,10 @@ fn normalized_path(text: &str) -> String {
 }
 
 /// Java: `VerifyingFileFactory`.
-fn check_path(path: &str, notices: &mut Vec<Notice>) -> Result<(), ConfigError> {
+fn check_path(path: &str, notices: &mut Vec<Notice>) {
     if !path.starts_with('/') && !path.starts_with("./") {
         notices.push(Notice::warn(format!("{path} is relative. Prepend ./ to indicate that you're sure!")));
     }
-    Ok(())
 }
 
 /// The listening address of `<key>` and `<key>Address`. Port 0 means that the key is not there.

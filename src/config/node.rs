@@ -396,11 +396,7 @@ impl Node {
             flush_delay_ms,
             max_write_queue_poll_time_ms: p
                 .millis("maxWriteQueuePollTime", i64::try_from(flush_delay_ms / 3).unwrap_or(i64::MAX)),
-            snapshot_compression: match p.text("snapshot.compression.method") {
-                Some("gz") => SnapshotCompression::Gzip,
-                Some("snappy") => SnapshotCompression::Snappy,
-                _ => SnapshotCompression::None,
-            },
+            snapshot_compression: snapshot_compression(p),
             snapshot_trust_empty: p.is_true("snapshot.trust.empty"),
             serialize_last_processed_zxid: p.is_true_by_default("serializeLastProcessedZxid.enabled"),
             autopurge_interval_hours: file.autopurge_interval_hours,
@@ -577,6 +573,20 @@ fn snap_size_limit_kb(p: &mut Properties<'_>) -> Option<u64> {
         p.notices.push(Notice::warn("snapSizeLimitInKb=0 is taken for no limit; write -1 to say so"));
     }
     u64::try_from(limit).ok().filter(|&limit| limit > 0)
+}
+
+fn snapshot_compression(p: &mut Properties<'_>) -> SnapshotCompression {
+    match p.text("snapshot.compression.method") {
+        Some("gz") => SnapshotCompression::Gzip,
+        Some("snappy") => SnapshotCompression::Snappy,
+        None | Some("") => SnapshotCompression::None,
+        Some(other) => {
+            let text =
+                format!("snapshot.compression.method={other} is neither gz nor snappy, snapshots are not compressed");
+            p.notices.push(Notice::warn(text));
+            SnapshotCompression::None
+        }
+    }
 }
 
 /// Decimal digits only, and not below the default. Java: ZKDatabase.

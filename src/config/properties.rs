@@ -41,7 +41,6 @@ fn next_logical_line(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     let mut skipping_blanks = true;
     let mut at_continuation = false;
-    let mut at_start = true;
     let mut odd_backslashes = false;
     let mut skip_line_feed = false;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -56,23 +55,25 @@ fn next_logical_line(rest: &mut &[u8]) -> Option<Vec<u8>> {
             skipping_blanks = false;
             at_continuation = false;
         }
-        if at_start && (byte == b'#' || byte == b'!') {
+        // Also behind a continuation that has joined nothing yet.
+        if line.is_empty() && matches!(byte, b'#' | b'!') {
             // A comment ends with its natural line: a backslash at its end joins nothing.
             let end = rest.iter().position(|&b| is_line_end(b)).unwrap_or(rest.len());
             *rest = &rest[end..];
             skipping_blanks = true;
             continue;
         }
-        at_start = false;
         if !is_line_end(byte) {
             line.push(byte);
             odd_backslashes = byte == b'\\' && !odd_backslashes;
         } else if line.is_empty() {
             // A continuation that joined nothing to nothing: the next line starts anew.
-            at_start = true;
             skipping_blanks = true;
         } else if odd_backslashes {
             line.pop();
+            if rest.is_empty() {
+                return Some(line);
+            }
             skipping_blanks = true;
             // The next line belongs to this one even if it is blank, and then ends it.
             at_continuation = true;
@@ -199,6 +200,8 @@ mod tests {
         check("a=b\\\n#c=d", &[("a", "b#c=d")]);
         check("a=b\\", &[("a", "b")]);
         check("\\\n\n#x\ny=1", &[("y", "1")]);
+        check("\\\n#x\ny=1", &[("y", "1")]);
+        check("\\\n", &[("", "")]);
     }
 
     #[test]
