@@ -526,6 +526,42 @@ fn what_has_no_effect_is_named_in_one_line_each() {
     assert_eq!(warnings, [Notice::warn("Either no config or no quorum defined in config, running in standalone mode")]);
 }
 
+/// What the warnings of a start say, but for the two that Java gives at nearly every start.
+fn warnings_of(text: &str, flag_words: &str, found: &Found) -> Vec<String> {
+    let usual = [
+        "Either no config or no quorum defined in config, running in standalone mode",
+        "maxCnxns is not configured, using default value 0.",
+    ];
+    let (_, notices) = parse_with(text, flag_words, found).unwrap();
+    let warnings = notices.into_iter().filter(|notice| notice.level > Level::Info);
+    warnings.map(|notice| notice.text).filter(|text| !usual.contains(&text.as_str())).collect()
+}
+
+// config 8.5 #74
+#[test]
+fn the_files_of_common_images_start() {
+    let official = "dataDir=/data\ndataLogDir=/datalog\ntickTime=2000\ninitLimit=5\nsyncLimit=2\n\
+                    autopurge.snapRetainCount=3\nautopurge.purgeInterval=0\nmaxClientCnxns=60\n\
+                    standaloneEnabled=true\nadmin.enableServer=true\nserver.1=localhost:2888:3888;2181\n";
+    let only_one = "Invalid configuration, only one server specified (ignoring)";
+    assert_eq!(warnings_of(official, "-Xmx1000m", &myid("1")), [only_one]);
+
+    let bitnami = "tickTime=2000\ninitLimit=10\nsyncLimit=5\npreAllocSize=65536\nsnapCount=100000\n\
+                   dataDir=/bitnami/zookeeper/data\nclientPort=2181\nmaxCnxns=0\nmaxClientCnxns=60\n\
+                   reconfigEnabled=false\nquorumListenOnAllIPs=false\nautopurge.purgeInterval=0\n\
+                   autopurge.snapRetainCount=3\n4lw.commands.whitelist=srvr, mntr\nmaxSessionTimeout=40000\n\
+                   admin.serverAddress=127.0.0.1\nadmin.serverPort=8080\nadmin.idleTimeout=30000\n\
+                   admin.enableServer=false\nserver.1=z0:2888:3888;2181\nserver.2=z1:2888:3888;2181\n\
+                   server.3=z2:2888:3888;2181\n";
+    let jvm = "-Xmx1024m -Xms1024m -Dzookeeper.electionPortBindRetry=0 -Dzookeeper.fips-mode=true";
+    assert_eq!(warnings_of(bitnami, jvm, &myid("3")), [""; 0]);
+    let (config, _) = parse_with(bitnami, jvm, &myid("3")).unwrap();
+    assert_eq!(config.ensemble.election_port_bind_attempts, None);
+
+    let kafka = "dataDir=/tmp/zookeeper\nclientPort=2181\nmaxClientCnxns=0\nadmin.enableServer=false\n";
+    assert_eq!(warnings_of(kafka, "", &Found::default()), [""; 0]);
+}
+
 #[test]
 fn a_limit_of_replies_is_ours() {
     assert_eq!(accept("").node.max_reply_bytes, None);

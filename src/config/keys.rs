@@ -35,7 +35,8 @@ pub(super) enum Fate {
 /// What is to be said about the keys themselves: those in a wrong place and those that nobody knows one by
 /// one, those without effect in one line.
 pub(super) fn notices(file: &BTreeMap<String, String>, flags: &Flags) -> Vec<Notice> {
-    let mut found = Found::default();
+    let admin_server = file.get("admin.enableServer").or_else(|| flags.properties.get("zookeeper.admin.enableServer"));
+    let mut found = Found { admin_disabled: admin_server.is_some_and(|text| text == "false"), ..Found::default() };
     for key in file.keys() {
         found.add_line(key);
     }
@@ -51,6 +52,8 @@ struct Found {
     notices: Vec<Notice>,
     ignored: Vec<String>,
     unbuilt: Vec<String>,
+    /// Nobody misses the settings of an AdminServer that is off.
+    admin_disabled: bool,
 }
 
 impl Found {
@@ -92,6 +95,7 @@ impl Found {
         match fate {
             Fate::Acted => {}
             Fate::Ignored => self.ignored.push(spelling),
+            Fate::Unbuilt if self.admin_disabled && spelling.contains("admin.") => {}
             Fate::Unbuilt => self.unbuilt.push(spelling),
         }
     }
@@ -194,12 +198,12 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "watcherCleanThreshold", "watcherCleanIntervalInSeconds", "maxInProcessingDeadWatchers",
         "bitHashCacheSize", "messageTracker.Enabled", "messageTracker.BufferSize", "client.secure",
         "log.dir", "log.file", "root.logger", "jmx.log4j.disable", "jmx.log4j.mbean", "kinit",
-        "ssl.context.supplier.class", "ssl.sslProvider", "controllerPort",
+        "ssl.context.supplier.class", "ssl.sslProvider", "controllerPort", "fips-mode",
     ]),
     (Property, Unbuilt, &[
         "observerMaster.sizeLimit", "X509AuthenticationProvider.superUser", "superUser", "allowSaslFailedClients",
         "sasl.serverconfig", "letAnySaslUserDoX", "SASLAuthenticationProvider.superPassword",
-        "security.auth_to_local", "requireKerberosConfig", "server.realm", "client.certReload", "fips-mode",
+        "security.auth_to_local", "requireKerberosConfig", "server.realm", "client.certReload",
         "IPAuthenticationProvider.usexforwardedfor", "audit.impl.class",
     ]),
     (CommandLine, Acted, &[

@@ -131,10 +131,11 @@ impl Membership {
                 let mut totals: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
                 for (id, group) in groups {
                     let weight = weights.get(id).copied().unwrap_or(0);
+                    // Weights are whatever the file says, and Java's sums wrap.
                     let (all, present) = totals.entry(*group).or_default();
-                    *all += weight;
+                    *all = all.wrapping_add(weight);
                     if ids.contains(id) {
-                        *present += weight;
+                        *present = present.wrapping_add(weight);
                     }
                 }
                 totals.retain(|_, (all, _)| *all != 0);
@@ -183,7 +184,7 @@ impl Member {
         };
         let halves = java_split(value, ';');
         let client = match halves[..] {
-            [_, client] => match split_host(client)?[..] {
+            [_, client] => match split_host(&key, client)?[..] {
                 [port] => Some(Endpoint::parse(&key, "0.0.0.0", port)?),
                 [host, port] => Some(Endpoint::parse(&key, host, port)?),
                 _ => return Err(wrong_form()),
@@ -200,10 +201,10 @@ impl Member {
         let mut addresses = Vec::with_capacity(servers.len());
         let mut role = None;
         for server in servers {
-            let parts = split_host(server)?;
+            let parts = split_host(&key, server)?;
             let (host, quorum_port, election_port, named_role) = match parts[..] {
                 [host, quorum, election] => (host, quorum, election, None),
-                [host, quorum, election, role] => (host, quorum, election, Some(Role::parse(role)?)),
+                [host, quorum, election, role] => (host, quorum, election, Some(Role::parse(&key, role)?)),
                 _ => return Err(wrong_form()),
             };
             if halves.len() > 2 {
@@ -235,11 +236,11 @@ impl Member {
 }
 
 impl Role {
-    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(super) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
         match trim(text).to_lowercase().as_str() {
             "participant" => Ok(Self::Participant),
             "observer" => Ok(Self::Observer),
-            _ => Err(ConfigError::invalid(format!("Unrecognised peertype: {text}"))),
+            _ => Err(ConfigError::invalid(format!("{key}: Unrecognised peertype: {text}"))),
         }
     }
 }
@@ -285,17 +286,17 @@ fn spelled_out(address: Ipv6Addr) -> String {
 /// Splits `host:a:b` at the colons, taking a host in brackets as one part.
 ///
 /// Java: `ConfigUtils.getHostAndPort`.
-fn split_host(text: &str) -> Result<Vec<&str>, ConfigError> {
+fn split_host<'a>(key: &str, text: &'a str) -> Result<Vec<&'a str>, ConfigError> {
     let Some(bracketed) = text.strip_prefix('[') else { return Ok(java_split(text, ':')) };
     let Some((host, rest)) = bracketed.split_once(']') else {
-        return Err(ConfigError::invalid(format!("{text} starts with '[' but has no matching ']:'")));
+        return Err(ConfigError::invalid(format!("{key}: {text} starts with '[' but has no matching ']:'")));
     };
     // Java passes over whatever single character follows the bracket.
     let mut rest = rest.chars();
     let mut parts = vec![host];
     if rest.next().is_some() {
         if rest.as_str().is_empty() {
-            return Err(ConfigError::invalid(format!("{text} doesn't have a port after colon")));
+            return Err(ConfigError::invalid(format!("{key}: {text} doesn't have a port after colon")));
         }
         parts.extend(java_split(rest.as_str(), ':'));
     }

@@ -85,7 +85,7 @@ pub struct Wants {
     pub dynamic_next: Option<PathBuf>,
 }
 
-/// The bytes of the files that [`Draft::wants`] named; `None` for one that is not there.
+/// The bytes of the files that [`Draft::wants`] named; `None` for one that is not there, or is no file.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub myid: Option<Vec<u8>>,
@@ -388,7 +388,7 @@ impl FileKeys {
         if let (Some(_), Some(key)) = (&dynamic_file, lines.keys().find(|key| is_membership(key))) {
             return Err(ConfigError::invalid(format!("parameter: {key} must be in a separate dynamic config file")));
         }
-        let peer_type = keys.text("peerType").map_or(Ok(Role::Participant), Role::parse)?;
+        let peer_type = keys.text("peerType").map_or(Ok(Role::Participant), |text| Role::parse("peerType", text))?;
         let tick_time_ms = keys.int("tickTime", 3000)?;
         let min_session_timeout_ms = keys.int("minSessionTimeout", -1)?;
         let max_session_timeout_ms = keys.int("maxSessionTimeout", -1)?;
@@ -498,7 +498,7 @@ impl FileKeys {
 }
 
 fn parse_lines(bytes: &[u8]) -> Result<BTreeMap<String, String>, ConfigError> {
-    parse_properties(bytes).map_err(|MalformedEscape| ConfigError::invalid("Malformed \\uxxxx encoding."))
+    parse_properties(bytes).map_err(|error| ConfigError::invalid(error.to_string()))
 }
 
 fn is_membership(key: &str) -> bool {

@@ -28,7 +28,8 @@ pub fn parse_properties(bytes: &[u8]) -> Result<BTreeMap<String, String>, Malfor
 }
 
 /// A `\u` without four hexadecimal digits behind it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("Malformed \\uxxxx encoding.")]
 pub struct MalformedEscape;
 
 /// Java's `String.trim`: everything up to the blank, control characters included, and no other white space.
