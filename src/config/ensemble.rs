@@ -1,8 +1,10 @@
 //! What only a member of an ensemble needs: the membership, and how it elects, joins and synchronises.
 
 use super::error::Notice;
+use super::file::FileKeys;
 use super::membership::{Membership, MultiAddress, Role};
 use super::node::Properties;
+use super::own::OwnMember;
 
 /// The settings of a member. A standalone server has them too and looks at `mode` alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,26 +66,13 @@ pub enum Mode {
     Quorum,
 }
 
-/// The values that the parser of the files contributes to an [`Ensemble`].
-pub(super) struct FileValues {
-    pub(super) mode: Mode,
-    pub(super) server_id: Option<i64>,
-    pub(super) role: Role,
-    pub(super) membership: Membership,
-    pub(super) last_seen: Option<Membership>,
-    pub(super) dynamic_file: Option<String>,
-    pub(super) standalone_enabled: bool,
-    pub(super) reconfig_enabled: bool,
-    pub(super) sync_enabled: bool,
-    pub(super) connect_to_learner_master_limit_ticks: i32,
-    pub(super) quorum_listen_on_all_ips: bool,
-    pub(super) multi_address: MultiAddress,
-    pub(super) multi_address_reachability_check: Option<bool>,
-    pub(super) multi_address_reachability_timeout_ms: Option<i32>,
-}
-
 impl Ensemble {
-    pub(super) fn new(file: FileValues, properties: &mut Properties<'_>) -> Self {
+    pub(super) fn new(
+        file: &FileKeys,
+        own: OwnMember,
+        multi_address: MultiAddress,
+        properties: &mut Properties<'_>,
+    ) -> Self {
         let p = properties;
         let snap_syncs = p.int("leader.maxConcurrentSnapSyncs", 10);
         let diff_syncs = p.int("leader.maxConcurrentDiffSyncs", 100);
@@ -96,12 +85,12 @@ impl Ensemble {
             }
         }
         Self {
-            mode: file.mode,
-            server_id: file.server_id,
-            role: file.role,
-            membership: file.membership,
-            last_seen: file.last_seen,
-            dynamic_file: file.dynamic_file,
+            mode: own.mode,
+            server_id: own.server_id,
+            role: own.role,
+            membership: own.membership,
+            last_seen: own.last_seen,
+            dynamic_file: file.dynamic_file.clone(),
             standalone_enabled: file.standalone_enabled,
             reconfig_enabled: file.reconfig_enabled,
             sync_enabled: match p.text("observer.syncEnabled") {
@@ -111,7 +100,7 @@ impl Ensemble {
             connect_to_learner_master_limit_ticks: file.connect_to_learner_master_limit_ticks,
             quorum_listen_on_all_ips: file.quorum_listen_on_all_ips,
             leader_serves: !p.is_exactly("leaderServes", "no"),
-            multi_address: file.multi_address,
+            multi_address,
             multi_address_reachability_check: file
                 .multi_address_reachability_check
                 .unwrap_or_else(|| p.is_true_by_default("multiAddress.reachabilityCheckEnabled")),

@@ -246,6 +246,8 @@ mod tests {
     fn a_key_that_acts_is_read_somewhere() {
         let sources = [
             include_str!("mod.rs"),
+            include_str!("file.rs"),
+            include_str!("own.rs"),
             include_str!("node.rs"),
             include_str!("ensemble.rs"),
             include_str!("membership.rs"),

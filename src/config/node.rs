@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::error::{ConfigError, Notice};
+use super::file::FileKeys;
 use super::keys::{self, Place};
 use super::membership::Endpoint;
 use super::value::{decode_int, decode_long};
@@ -294,27 +295,12 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// The values that the parser of the file contributes to a [`Node`].
-pub(super) struct FileValues {
-    pub(super) data_dir: PathBuf,
-    pub(super) data_log_dir: PathBuf,
-    pub(super) client: Option<Endpoint>,
-    pub(super) client_port_listen_backlog: i32,
-    pub(super) tick_time_ms: i32,
-    pub(super) init_limit_ticks: i32,
-    pub(super) sync_limit_ticks: i32,
-    pub(super) min_session_timeout_ms: i32,
-    pub(super) max_session_timeout_ms: i32,
-    pub(super) max_client_cnxns: i32,
-    pub(super) local_sessions_enabled: bool,
-    pub(super) local_sessions_upgrading_enabled: bool,
-    pub(super) autopurge_interval_hours: Option<u32>,
-    pub(super) autopurge_retain_count: u32,
-    pub(super) metrics: Metrics,
-}
-
 impl Node {
-    pub(super) fn new(file: FileValues, properties: &mut Properties<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        file: &FileKeys,
+        client: Option<Endpoint>,
+        properties: &mut Properties<'_>,
+    ) -> Result<Self, ConfigError> {
         let p = properties;
         let connection_factory = connection_factory(p)?;
         let watch_manager = watch_manager(p)?;
@@ -333,9 +319,9 @@ impl Node {
         let flush_delay_ms = p.millis("flushDelay", 0);
         let jute_max_buffer_bytes = p.count("jute.maxbuffer", 0xf_ffff);
         Ok(Self {
-            data_dir: file.data_dir,
-            data_log_dir: file.data_log_dir,
-            client: file.client,
+            data_dir: file.data_dir.clone(),
+            data_log_dir: file.data_log_dir.clone(),
+            client,
             client_port_listen_backlog: file.client_port_listen_backlog,
             data_dir_autocreate: p.is_true_by_default("datadir.autocreate"),
             db_autocreate: p.is_true_by_default("db.autocreate"),
@@ -420,7 +406,7 @@ impl Node {
             ensemble_auth_names: p.names("ensembleAuthName"),
             enforce_auth_schemes,
             admin: admin(p),
-            metrics: file.metrics,
+            metrics: file.metrics.clone(),
         })
     }
 }
