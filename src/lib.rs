@@ -2,13 +2,35 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`txn`], [`proto`]
-//! 2. state: [`tree`]
+//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`]
+//! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
+//! 3. agreement
+//! 4. the whole: [`node`]
+//! 5. shells, with the feature `io`: `net`, `admin`, `clock`
+//! 6. composition: `server`, and `main.rs`
 
 pub mod acl;
+pub mod auth;
 pub mod config;
 pub mod id;
+pub mod journal;
 pub mod path;
 pub mod proto;
-pub mod tree;
 pub mod txn;
+
+pub mod order;
+pub mod prepare;
+pub mod session;
+pub mod tree;
+pub mod watch;
+
+pub mod node;
+
+#[cfg(feature = "shell")]
+pub mod admin;
+#[cfg(feature = "shell")]
+pub mod clock;
+#[cfg(feature = "shell")]
+pub mod net;
+#[cfg(feature = "shell")]
+pub mod server;
