@@ -12,7 +12,6 @@
 use std::convert::Infallible;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use simd_adler32::Adler32;
 
 use crate::id::Zxid;
 use crate::txn::{Header, Txn, write_logged};
@@ -331,7 +330,10 @@ impl<'a, S: Source> Scan<'a, S> {
         Ok(match fault {
             // Written in order from its start, it can't have anything behind a length that is missing.
             Fault::Zeros if self.window.is_zero_from(at + 8)? => End::Torn,
-            Fault::Zeros => holed(self.misses_sector(at, self.window.len)?),
+            Fault::Zeros => {
+                let written = self.window.end_of_data(at)?;
+                holed(self.misses_sector(at, written)?)
+            }
             Fault::PastEnd(_) | Fault::EndByte(0) => End::Torn,
             Fault::Checksum { .. } => {
                 let len = self.window.bytes(at + 8, 4)?.get_u32();
@@ -349,17 +351,11 @@ impl<'a, S: Source> Scan<'a, S> {
             return Ok(None);
         }
         let bytes = self.window.bytes(at + PREFIX as u64, 2 * PAYLOAD_MAX)?;
-        let mut sum = Adler32::new();
-        let mut done = 0;
-        // Byte for byte as Adler-32 is defined: a vector unit has nothing to gain here.
+        // Byte for byte, as Adler-32 is defined, because the sum of every prefix is wanted.
         let (mut a, mut b) = (1u32, 0u32);
         for (n, byte) in bytes.iter().enumerate() {
             if n >= PAYLOAD_MIN && (b << 16 | a) == stored as u32 && matches!(*byte, END_BYTE | 0) {
-                sum.write(&bytes[done..n]);
-                done = n;
-                if u64::from(sum.finish()) == stored {
-                    return Ok(Some(n));
-                }
+                return Ok(Some(n));
             }
             a = (a + u32::from(*byte)) % 65521;
             b = (b + a) % 65521;
@@ -446,18 +442,27 @@ impl<'a, S: Source> Window<'a, S> {
         Ok(self.bytes.slice(from..(from + len).min(self.bytes.len())))
     }
 
-    fn is_zero_from(&mut self, at: u64) -> Result<bool, S::Error> {
-        let mut at = at;
+    fn is_zero_from(&mut self, mut at: u64) -> Result<bool, S::Error> {
         while at < self.len {
             let bytes = self.bytes(at, STEP)?;
-            if bytes.is_empty() {
-                return Ok(true);
-            }
             if !is_zero(&bytes) {
                 return Ok(false);
             }
-            at += bytes.len() as u64;
+            at += bytes.len().max(1) as u64;
         }
         Ok(true)
+    }
+
+    /// The offset behind the last byte from `at` on that is not zero.
+    fn end_of_data(&mut self, mut at: u64) -> Result<u64, S::Error> {
+        let mut end = at;
+        while at < self.len {
+            let bytes = self.bytes(at, STEP)?;
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            at += bytes.len().max(1) as u64;
+        }
+        Ok(end)
     }
 }

@@ -4,9 +4,9 @@
 //!
 //! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`]
 //! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
-//! 3. agreement
+//! 3. agreement: [`storage`]
 //! 4. the whole: [`node`]
-//! 5. shells, with the feature `io`: `net`, `admin`, `clock`
+//! 5. shells, with the feature `shell`: `net`, `admin`, `clock`, `disk`; with `io`: `image_rocksdb`
 //! 6. composition: `server`, and `main.rs`
 
 pub mod acl;
@@ -24,12 +24,18 @@ pub mod session;
 pub mod tree;
 pub mod watch;
 
+pub mod storage;
+
 pub mod node;
 
 #[cfg(feature = "shell")]
 pub mod admin;
 #[cfg(feature = "shell")]
 pub mod clock;
+#[cfg(feature = "shell")]
+pub mod disk;
+#[cfg(all(feature = "shell", not(feature = "io")))]
+mod image_none;
 #[cfg(feature = "shell")]
 pub mod net;
 #[cfg(feature = "shell")]

@@ -4,6 +4,10 @@
 //! hands what was prepared to the log in one piece, and applies what is durable in batches under the Store's
 //! write lock. What queues up while the disk syncs goes out with the next sync: that is the group commit.
 
+pub mod image;
+pub mod log;
+pub mod start;
+
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -42,7 +46,52 @@ pub struct Shared {
     pub auth_rules: AuthRules,
     /// Bytes of a reply at most.
     pub max_reply: usize,
-    pub stopping: AtomicBool,
+    /// The port that is open for clients.
+    pub client_port: u16,
+    /// The Node takes nothing more.
+    stopping: AtomicBool,
+    /// Nothing will be applied any more.
+    stopped: AtomicBool,
+    stop_wait: (Mutex<()>, Condvar),
+}
+
+impl Shared {
+    pub fn new(config: Config, clock: Clock, tree: Tree, seed: u64, client_port: u16) -> Self {
+        Self {
+            acl_rules: start::acl_rules(&config),
+            auth_rules: start::auth_rules(&config),
+            max_reply: config.node.max_reply_bytes.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX),
+            client_port,
+            config,
+            clock,
+            tree: RwLock::new(tree),
+            watches: Mutex::new(WatchTable::new(seed)),
+            registry: Registry::default(),
+            inputs: Inputs::default(),
+            counters: Counters::default(),
+            node_stats: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stop_wait: (Mutex::new(()), Condvar::new()),
+        }
+    }
+
+    fn stop_node(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.inputs.wake();
+    }
+
+    fn wake_stopped(&self) {
+        self.stop_wait.1.notify_all();
+    }
+
+    /// Waits, but not past the moment at which the server has stopped.
+    fn wait_for_stop(&self, at_most: Duration) {
+        let mut guard = self.stop_wait.0.lock();
+        if !self.stopped.load(Ordering::Acquire) {
+            self.stop_wait.1.wait_for(&mut guard, at_most);
+        }
+    }
 }
 
 /// Numbers that connections and the Node's thread count together.
