@@ -9,6 +9,7 @@
 //!
 //! Nothing sleeps: every wait is for an event and ends, at the latest, at a deadline with a message.
 
+pub mod check;
 pub mod conversation;
 pub mod java;
 pub mod raw;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jute::records::data::Stat;
 use jute::records::proto::{ReplyHeader, WatcherEvent};
-use jute::{Reader, Record};
+use jute::{Reader, Record, Text};
 
 use crate::Server;
 use crate::request::{Body, op};
@@ -141,7 +141,8 @@ impl Default for Connect {
         Self {
             protocol_version: 0,
             last_zxid_seen: 0,
-            time_out: 30_000,
+            // Where the configuration allows it, longer than any test: an expiring session takes a zxid.
+            time_out: 3_600_000,
             session_id: 0,
             passwd: Some(vec![0; 16]),
             read_only: Some(0),
@@ -223,7 +224,71 @@ impl Reply {
         record
     }
 
+    /// The results of a multi or multiRead, which must end with a terminator and nothing behind it.
+    pub fn results(&self) -> Vec<MultiResult> {
+        let mut r = Reader::new(self.body.clone());
+        let mut results = Vec::new();
+        loop {
+            let result = MultiResult::read(&mut r).unwrap_or_else(|e| panic!("{e} in the results of {self:?}"));
+            let Some(result) = result else {
+                assert!(r.is_empty(), "{} bytes behind the results of {self:?}", r.remaining());
+                return results;
+            };
+            results.push(result);
+        }
+    }
+
+    /// Type and error of each result.
+    pub fn outcomes(&self) -> Vec<(i32, i32)> {
+        self.results().iter().map(|r| (r.op, r.err)).collect()
+    }
+
+    /// The string that the body starts with.
+    pub fn path(&self) -> String {
+        let path = Reader::new(self.body.clone()).text("path");
+        path.ok().flatten().unwrap_or_else(|| panic!("no path in {self:?}")).to_string()
+    }
+
     /// The Stat that the body ends with.
+    pub fn stat(&self) -> Stat {
+        let at = self.body.len().checked_sub(68).unwrap_or_else(|| panic!("no Stat in {self:?}"));
+        Stat::read(&mut Reader::new(self.body.slice(at..))).expect("68 bytes are a Stat")
+    }
+}
+
+/// One result of a multi.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MultiResult {
+    pub op: i32,
+    pub err: i32,
+    pub body: Bytes,
+}
+
+impl MultiResult {
+    /// The next result; `None` for the terminator, which is always -1, done, -1.
+    fn read(r: &mut Reader) -> Result<Option<Self>, jute::DecodeError> {
+        let (op, done, err) = (r.int("type")?, r.byte("done")?, r.int("err")?);
+        if done != 0 {
+            assert_eq!((op, done, err), (-1, 1, -1), "not the terminator of a multi");
+            return Ok(None);
+        }
+        let before = r.clone();
+        match op {
+            op::CREATE => _ = r.buffer("path")?,
+            op::CREATE2 | op::GET_DATA => {
+                r.buffer("path or data")?;
+                r.take("stat", 68)?;
+            }
+            op::SET_DATA => _ = r.take("stat", 68)?,
+            op::GET_CHILDREN => _ = r.vector::<Option<Text>>("children")?,
+            -1 => assert_eq!(r.int("error")?, err, "header and body of a result have different errors"),
+            _ => {}
+        }
+        let body = before.rest().slice(..r.position() - before.position());
+        Ok(Some(Self { op, err, body }))
+    }
+
+    /// The Stat that the result ends with.
     pub fn stat(&self) -> Stat {
         let at = self.body.len().checked_sub(68).unwrap_or_else(|| panic!("no Stat in {self:?}"));
         Stat::read(&mut Reader::new(self.body.slice(at..))).expect("68 bytes are a Stat")
@@ -254,7 +319,8 @@ impl Event {
     }
 }
 
-/// A client with a session: requests one after another, events set aside as they come.
+/// A client with a session: requests one after another, events set aside as they come. Dropped, it ends the
+/// session, so that nothing of it is left for the next check.
 pub struct Client {
     connection: Connection,
     pub session: Session,
@@ -263,7 +329,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A new session of 30 s.
+    /// A new session.
     pub fn connect(server: &Server) -> Self {
         Self::connect_as(server, &Connect::default())
     }
@@ -397,10 +463,47 @@ impl Client {
 
     /// Ends the session.
     pub fn close(mut self) -> Reply {
-        let reply = self.call(op::CLOSE_SESSION, []);
-        assert_eq!(reply.err, 0, "closeSession failed");
+        let reply = self.ok(op::CLOSE_SESSION, []);
         self.expect_closed();
         reply
+    }
+
+    /// Ends the connection and leaves the session; returns when the server has noticed.
+    pub fn leave(&mut self) {
+        self.connection.half_close();
+        self.expect_closed();
+    }
+
+    pub fn create(&mut self, path: &str) {
+        self.ok(op::CREATE, crate::request::node(path));
+    }
+
+    pub fn exists(&mut self, path: &str) -> bool {
+        match self.err(op::EXISTS, crate::request::unwatched(path)) {
+            0 => true,
+            -101 => false,
+            err => panic!("exists {path}: error {err}"),
+        }
+    }
+
+    pub fn stat(&mut self, path: &str) -> Stat {
+        self.ok(op::EXISTS, crate::request::unwatched(path)).stat()
+    }
+
+    pub fn data(&mut self, path: &str) -> String {
+        let body = self.ok(op::GET_DATA, crate::request::unwatched(path)).body;
+        let data = Reader::new(body).buffer("data").expect("getData answers data").unwrap_or_default();
+        String::from_utf8_lossy(&data).into_owned()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.send(op::CLOSE_SESSION, []);
+        while let Received::Frame(_) = self.connection.receive(ANSWER) {}
     }
 }
 
