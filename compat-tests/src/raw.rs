@@ -394,6 +394,11 @@ impl Client {
         }
     }
 
+    /// Whatever comes next.
+    pub fn receive(&mut self, patience: Duration) -> Received {
+        self.connection.receive(patience)
+    }
+
     /// The next frame, event or reply, in the order of the wire.
     pub fn next_frame(&mut self) -> Next {
         match self.connection.receive(ANSWER) {

@@ -167,6 +167,12 @@ impl Server {
         }
     }
 
+    /// Starts it again on the same address and directory with another configuration.
+    pub fn restart_with(&mut self, setup: &Setup) {
+        self.setup = setup.clone();
+        self.restart();
+    }
+
     /// The answer to a four-letter word.
     pub fn word(&self, word: &str) -> std::io::Result<String> {
         let mut socket = TcpStream::connect_timeout(&self.address(), Duration::from_secs(5))?;

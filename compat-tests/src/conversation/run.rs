@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Transcript {
     pub kind: Kind,
     entries: Vec<Entry>,
+    /// The end of the server's log.
+    log: String,
 }
 
 /// One frame, or the lack of one.
@@ -115,7 +117,7 @@ pub fn run(server: &mut Server, script: &Script) -> Transcript {
         let step = script.0.len();
         entries.push(Entry { step, slot: 0, what: What::Dead, canonical: vec![], received, request: None });
     }
-    Transcript { kind, entries }
+    Transcript { kind, entries, log: server.log() }
 }
 
 impl Runner<'_> {
@@ -415,6 +417,10 @@ fn difference(a: &Transcript, b: &Transcript, x: Option<&Entry>, y: Option<&Entr
     }
     let _ = writeln!(report, "{:?} said {}", a.kind, say(x));
     let _ = writeln!(report, "{:?} said {}", b.kind, say(y));
+    // A close or a silence has its reason in the log, if it has one.
+    if [x, y].into_iter().flatten().any(|e| matches!(e.what, What::Closed | What::Silence)) {
+        let _ = writeln!(report, "log of {:?}:\n{}\nlog of {:?}:\n{}", a.kind, a.log, b.kind, b.log);
+    }
     Difference { step: one.step, signature: format!("{} / {}", brief(x), brief(y)), report }
 }
 
