@@ -23,7 +23,6 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
     <dependency><groupId>org.eclipse.jetty</groupId><artifactId>jetty-server</artifactId></dependency>
     <dependency><groupId>org.eclipse.jetty</groupId><artifactId>jetty-servlet</artifactId></dependency>
     <dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-databind</artifactId></dependency>
-    <dependency><groupId>org.jline</groupId><artifactId>jline</artifactId></dependency>
     <dependency><groupId>io.dropwizard.metrics</groupId><artifactId>metrics-core</artifactId></dependency>
     <dependency><groupId>org.xerial.snappy</groupId><artifactId>snappy-java</artifactId></dependency>
   </dependencies>
@@ -76,6 +75,9 @@ pub fn jars(version: &str) -> PathBuf {
         .arg(format!("-DoutputDirectory={}", fresh.display()))
         .output()
         .unwrap_or_else(|e| panic!("cannot run mvn, which fetches ZooKeeper {version}: {e}"));
+    if !out.status.success() {
+        let _ = fs::remove_dir_all(&fresh);
+    }
     assert!(
         out.status.success(),
         "mvn could not fetch ZooKeeper {version}:\n{}{}",

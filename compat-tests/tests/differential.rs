@@ -1,7 +1,7 @@
 //! Seeded conversations with a Java server and with ours: every reply and every event must be the same.
 //!
-//! `ZOOID_DIFF_SEED` and `ZOOID_DIFF_OPS` replay one; `ZOOID_DIFF_PAIR=java-java` proves the determinism of
-//! the harness itself.
+//! `ZOOID_DIFF_SEED` and `ZOOID_DIFF_OPS` replay one. `ZOOID_DIFF_PAIR=java-java` proves the determinism of the
+//! harness itself, and `java-java:3.8.4` that it finds differences.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -71,8 +71,9 @@ fn report(pair: &(Kind, Kind), seed: u64, operations: usize, script: &Script, di
     if let Some(difference) = conversation::compare(&a, &b) {
         println!("--- the difference:\n{}", difference.report);
     }
+    let with = std::env::var("ZOOID_DIFF_PAIR").map_or(String::new(), |pair| format!("ZOOID_DIFF_PAIR={pair} "));
     println!(
-        "--- replay: ZOOID_DIFF_SEED={seed} ZOOID_DIFF_OPS={operations} \
+        "--- replay: {with}ZOOID_DIFF_SEED={seed} ZOOID_DIFF_OPS={operations} \
          cargo test -p compat-tests --test differential -- --nocapture\n"
     );
 }
@@ -88,14 +89,16 @@ fn converse(pair: &(Kind, Kind), seed: u64, script: &Script) -> (Transcript, Tra
     })
 }
 
+/// Two servers: `java`, `java:<version>` or `zooid`.
 fn pair() -> (Kind, Kind) {
-    let java = || Kind::Java(java::VERSION.into());
-    match std::env::var("ZOOID_DIFF_PAIR").as_deref() {
-        Err(_) | Ok("java-zooid") => (java(), Kind::Zooid),
-        Ok("java-java") => (java(), java()),
-        Ok("zooid-zooid") => (Kind::Zooid, Kind::Zooid),
-        Ok(other) => panic!("ZOOID_DIFF_PAIR={other}: expected java-zooid, java-java or zooid-zooid"),
-    }
+    let text = std::env::var("ZOOID_DIFF_PAIR").unwrap_or("java-zooid".into());
+    let kind = |name: &str| match name.split_once(':').unwrap_or((name, java::VERSION)) {
+        ("java", version) => Kind::Java(version.into()),
+        ("zooid", _) => Kind::Zooid,
+        _ => panic!("ZOOID_DIFF_PAIR={text}: expected two of java, java:<version>, zooid with a dash between"),
+    };
+    let (one, other) = text.split_once('-').unwrap_or((&text, ""));
+    (kind(one), kind(other))
 }
 
 fn number(variable: &str) -> Option<u64> {

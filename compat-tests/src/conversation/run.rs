@@ -37,8 +37,15 @@ struct Entry {
 
 #[derive(Clone)]
 struct Sent {
-    op: i32,
+    /// `None` for a ConnectRequest.
+    op: Option<i32>,
     payload: Bytes,
+}
+
+impl Sent {
+    fn name(&self) -> &'static str {
+        self.op.map_or("connect", op::name)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -179,7 +186,7 @@ impl Runner<'_> {
         };
         let mut payload = request.payload();
         payload.extend_from_slice(&connect.junk);
-        let sent = Sent { op: 0, payload: payload.clone().into() };
+        let sent = Sent { op: None, payload: payload.clone().into() };
         let Ok(mut connection) = Connection::try_open(self.server.address()) else {
             return self.note(slot, What::Dead);
         };
@@ -241,12 +248,12 @@ impl Runner<'_> {
         for request in requests {
             let encoded = request.encode(&self.memory);
             bytes.extend_from_slice(&frame(&encoded.payload));
-            sent.push((Sent { op: request.op, payload: encoded.payload.into() }, encoded.path));
+            sent.push((Sent { op: Some(request.op), payload: encoded.payload.into() }, encoded.path));
         }
         self.connection(slot).send_bytes(&bytes);
         let mut last_word = false;
-        for (sent, path) in sent {
-            let op = sent.op;
+        for ((sent, path), request) in sent.into_iter().zip(requests) {
+            let op = request.op;
             match self.reply(slot, Some(sent), What::Reply) {
                 Some(payload) => last_word = self.learn(op, path, &payload),
                 None => return,
@@ -283,7 +290,7 @@ impl Runner<'_> {
                         self.push(slot, What::Event, payload.to_vec(), payload, None);
                         continue;
                     }
-                    let op = request.as_ref().map_or(op::PING, |r| r.op);
+                    let op = request.as_ref().and_then(|r| r.op).unwrap_or(op::PING);
                     let canonical =
                         Parsed::new(op, &payload).map_or_else(|| payload.to_vec(), |p| p.canonical(&self.owners));
                     self.push(slot, what, canonical, payload.clone(), request);
@@ -364,7 +371,7 @@ impl Entry {
     }
 
     fn op(&self) -> i32 {
-        self.request.as_ref().map_or(op::PING, |r| r.op)
+        self.request.as_ref().and_then(|r| r.op).unwrap_or(op::PING)
     }
 
     fn describe(&self) -> String {
@@ -386,14 +393,14 @@ impl Entry {
 
 /// The first difference between what two servers said to one script, if there is one.
 pub fn compare(a: &Transcript, b: &Transcript) -> Option<Difference> {
-    let mixed = a.kind != b.kind;
+    let deliberate = matches!((&a.kind, &b.kind), (Kind::Java(_), Kind::Zooid));
     for at in 0..a.entries.len().max(b.entries.len()) {
         let (x, y) = (a.entries.get(at), b.entries.get(at));
         if let (Some(x), Some(y)) = (x, y) {
             if x.same(y) {
                 continue;
             }
-            if mixed
+            if deliberate
                 && x.what == What::Reply
                 && y.what == What::Reply
                 && let Some(sent) = &x.request
@@ -413,7 +420,7 @@ fn difference(a: &Transcript, b: &Transcript, x: Option<&Entry>, y: Option<&Entr
     let brief = |e: Option<&Entry>| e.map_or("-".into(), |e| format!("{:?} {} {}", e.what, e.op(), e.error()));
     let mut report = format!("step {}, connection {}\n", one.step, one.slot);
     if let Some(sent) = &one.request {
-        let _ = writeln!(report, "request {} {}", op::name(sent.op), hex(&sent.payload));
+        let _ = writeln!(report, "request {} {}", sent.name(), hex(&sent.payload));
     }
     let _ = writeln!(report, "{:?} said {}", a.kind, say(x));
     let _ = writeln!(report, "{:?} said {}", b.kind, say(y));
@@ -430,7 +437,7 @@ impl Transcript {
         let mut text = String::new();
         for entry in &self.entries {
             if let Some(sent) = &entry.request {
-                let _ = writeln!(text, "[{}] > {} {}", entry.slot, op::name(sent.op), hex(&sent.payload));
+                let _ = writeln!(text, "[{}] > {} {}", entry.slot, sent.name(), hex(&sent.payload));
             }
             // The pings of the barrier say nothing to a reader.
             if entry.request.is_some() || entry.what != What::Reply {
