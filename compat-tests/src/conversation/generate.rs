@@ -60,7 +60,9 @@ pub fn script(seed: u64, operations: usize) -> Script {
         left_in_base: 0,
     };
     generator.holds = vec![None; generator.slots];
-    let mut script = Script(Vec::new());
+    let mut script = Script(vec![generator.open(0)]);
+    let fields = generator.create_fields(Path::Exact(Some(b"/k".to_vec())), Some(&OPEN_LIST), 0);
+    script.0.push(generator.single(0, op::CREATE, fields));
     let mut done = 0;
     while done < operations {
         let steps = generator.steps();
@@ -486,6 +488,7 @@ impl Generator {
             (2, op::REMOVE_WATCHES),
             (1, op::WHO_AM_I),
             (1, op::RECONFIG),
+            (2, op::DELETE_CONTAINER),
         ];
         let op = self.random.weighted(&kinds);
         let fields = self.fields(op);
@@ -497,6 +500,10 @@ impl Generator {
         match op {
             op::CREATE | op::CREATE2 | op::CREATE_CONTAINER => {
                 let flags = self.flags(op);
+                if self.random.percent(6) {
+                    let path = self.open_path();
+                    return self.create_fields(path, Some(&OPEN_LIST), flags);
+                }
                 let (path, acl) = (self.create_path(), self.acl());
                 self.create_fields(path, acl, flags)
             }
@@ -543,6 +550,7 @@ impl Generator {
             op::CHECK_WATCHES | op::REMOVE_WATCHES => {
                 vec![self.any_path(), Field::Int(self.random.pick(&[1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 6, -1]))]
             }
+            op::DELETE_CONTAINER => vec![Field::Path(self.open_path())],
             op::RECONFIG => {
                 let texts = [None, Some("x"), Some("abc"), Some("server.1=127.0.0.1:1:2:participant;3")];
                 let mut text = || Field::Buffer(self.random.pick(&texts).map(|t| t.as_bytes().to_vec()));
@@ -681,6 +689,13 @@ impl Generator {
             86..89 => Path::Seen { age: self.random.below(32), suffix: "/a" },
             _ => self.odd_path(),
         })
+    }
+
+    /// A path below `/k`, where every ACL is open: deleteContainer asks for none in Java (data-model 12b, 6).
+    /// Only the subtree of `/k` is safe, as the root's own ACL changes.
+    fn open_path(&mut self) -> Path {
+        let paths = ["/k/a", "/k/a", "/k/b", "/k/a/a", "/k/a/b", "/k/b/a", "/k/", "k", "/", "/zookeeper/quota", ""];
+        Path::Exact(Some(self.random.pick(&paths).as_bytes().to_vec()))
     }
 
     fn odd_path(&mut self) -> Path {
