@@ -260,11 +260,14 @@ fn pause() {
     thread::sleep(Duration::from_millis(10));
 }
 
-/// A free port on a loopback address of the server's own: two servers that pick the same port, in one test
-/// process or two, do not meet. Clients still come from 127.0.0.1.
+/// A loopback address of the server's own, and a port below those that the system hands out: two servers that
+/// start at the same time, in one test process or two, do not meet, nor does anybody else's. Clients still come
+/// from 127.0.0.1.
 fn free_address(number: u32) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
     let address = Ipv4Addr::new(127, high | 1, low, 1 + (number % 250) as u8);
-    let listener = TcpListener::bind((address, 0)).unwrap_or_else(|e| panic!("cannot bind {address}: {e}"));
-    listener.local_addr().expect("a bound socket has an address")
+    (20_000..30_000)
+        .map(|port| SocketAddr::from((address, port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap_or_else(|| panic!("no free port on {address}"))
 }
