@@ -78,6 +78,9 @@ compile() { # CLASSPATH SOURCE... DIRECTORY
 }
 
 # Apache ZooKeeper of the version that we replace: server, tools and client.
+apache_version() {
+    sed -n 's/.*<zookeeper.version>\(.*\)<.*/\1/p' "$CLIENTS/java/zookeeper.xml"
+}
 apache_jars() {
     jars "$CLIENTS/java/zookeeper.xml"
 }
@@ -96,7 +99,7 @@ zooid_bin() {
 
 describe_server() {
     if [[ $SERVER == java ]]; then
-        sed -n 's/.*<zookeeper.version>\(.*\)<.*/Apache ZooKeeper \1/p' "$CLIENTS/java/zookeeper.xml"
+        echo "Apache ZooKeeper $(apache_version)"
     else
         echo "zooid ($(zooid_bin))"
     fi

@@ -2,7 +2,7 @@
 # (expected.txt, made by scripts/compat --server java --record zkcli).
 
 software() {
-    echo "zkCli $(sed -n 's/.*<zookeeper.version>\(.*\)<.*/\1/p' "$CLIENTS/java/zookeeper.xml")"
+    echo "zkCli $(apache_version)"
 }
 
 prepare() {
