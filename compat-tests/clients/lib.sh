@@ -131,7 +131,7 @@ await_server() { # PORT PID
     while ((SECONDS < end)); do
         kill -0 "$2" 2>/dev/null || return 1
         # A refused connection ends the subshell; the answer of a server that serves has its mode in it.
-        answer=$( (exec 3<>"/dev/tcp/127.0.0.1/$1" && echo srvr >&3 && timeout 2 cat <&3) 2>/dev/null) || true
+        answer=$( (exec 3<>"/dev/tcp/127.0.0.1/$1" && echo srvr >&3 && timeout 0.5 cat <&3) 2>/dev/null) || true
         [[ $answer == *Mode:* ]] && return
         sleep 0.05
     done
