@@ -74,7 +74,7 @@ classes() { # CLASSPATH SOURCE...
 }
 compile() { # CLASSPATH SOURCE... DIRECTORY
     local dir=${*: -1}
-    javac -Xlint:all,-processing,-serial,-deprecation,-rawtypes -cp "$1" -d "$dir" "${@:2:$#-2}"
+    javac -Xlint:all,-processing,-classfile -cp "$1" -d "$dir" "${@:2:$#-2}"
 }
 
 # Apache ZooKeeper of the version that we replace: server, tools and client.
