@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the cases share; sourced by scripts/compat and, through it, around every case.sh.
 #
 # A case.sh defines: software (prints name and version of the client), prepare (installs and compiles,
@@ -8,6 +9,7 @@ export CACHE=${ZOOID_COMPAT_CACHE:-$HOME/.cache/zooid/compat}
 mkdir -p "$CACHE"
 
 # Short-lived JVMs on a small machine: no second compiler, no concurrent collector.
+# shellcheck disable=SC2034
 JVM=(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto
     "-Dlogback.configurationFile=$CLIENTS/java/logback.xml")
 
@@ -87,7 +89,12 @@ apache_jars() {
 
 zooid_bin() {
     local candidate
-    for candidate in "${ZOOID_BIN-}" "${CARGO_TARGET_DIR-}/release/zooid" "$HOME/.cache/zooid/target/release/zooid" \
+    if [[ -n ${ZOOID_BIN-} ]]; then
+        [[ -x $ZOOID_BIN ]] || die "ZOOID_BIN is $ZOOID_BIN, which cannot be run"
+        echo "$ZOOID_BIN"
+        return
+    fi
+    for candidate in "${CARGO_TARGET_DIR-}/release/zooid" "$HOME/.cache/zooid/target/release/zooid" \
         "$CLIENTS/../../target/release/zooid"; do
         if [[ -x $candidate ]]; then
             echo "$candidate"
@@ -101,7 +108,9 @@ describe_server() {
     if [[ $SERVER == java ]]; then
         echo "Apache ZooKeeper $(apache_version)"
     else
-        echo "zooid ($(zooid_bin))"
+        local bin
+        bin=$(zooid_bin) || return
+        echo "zooid ($bin)"
     fi
 }
 

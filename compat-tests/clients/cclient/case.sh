@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The C client library and its command line tool, as Debian has them.
 
 software() {

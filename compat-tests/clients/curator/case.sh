@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Apache Curator and its recipes.
 
 software() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The distributed lock of the ZooKeeper recipes, written against the plain Java client.
 
 software() {

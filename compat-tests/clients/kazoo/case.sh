@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The Python client.
 
 software() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The native Node client: the C library, compiled when it is installed.
 
 software() {

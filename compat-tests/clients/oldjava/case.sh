@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Java clients of the past: what each of them can do, as of its time.
 
 versions=(3.4.14 3.5.10 3.6.4 3.7.2 3.8.4)

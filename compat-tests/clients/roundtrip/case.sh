@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A data directory goes from the server to Java and back, three times.
 
 software() {

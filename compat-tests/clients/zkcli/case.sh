@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The command line client, every command it has; its output must be what it printed against Java
 # (expected.txt, made by scripts/compat --server java --record zkcli).
 
