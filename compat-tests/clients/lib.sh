@@ -42,16 +42,16 @@ key() { # a short hash of what comes in
     sha1sum | cut -c1-12
 }
 
-# Fills a directory of the cache once; a half-filled one never gets the name. Its name is on stdout, what
-# the command says goes to stderr.
+# Fills a directory of the cache once. It gets its name when it is full, so neither a failure nor another run
+# beside this one leaves half of it. The name is on stdout; what the command says goes to stderr.
 once() { # DIRECTORY COMMAND... (the command gets the directory to fill as its last argument)
-    local dir=$1
+    local dir=$1 part=$1.$$
     shift
     if [[ ! -d $dir ]]; then
-        rm -rf "$dir.part"
-        mkdir -p "$dir.part"
-        "$@" "$dir.part" >&2 || return
-        mv "$dir.part" "$dir"
+        mkdir -p "$part"
+        if "$@" "$part" >&2; then mv -T "$part" "$dir" 2>/dev/null || true; fi
+        rm -rf "$part"
+        [[ -d $dir ]] || return
     fi
     echo "$dir"
 }

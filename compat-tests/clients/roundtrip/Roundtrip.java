@@ -58,6 +58,7 @@ public final class Roundtrip {
     private long keeperSession;
     private Server server;
     private Tree last;
+    private long zxid;
 
     public static void main(String[] args) {
         ServiceUtils.setSystemExitProcedure(code -> {
@@ -124,6 +125,7 @@ public final class Roundtrip {
 
     private void start(String kind) throws Exception {
         server = Server.start(kind, port, work);
+        Check.that("zxid " + server.zxid() + " after " + zxid, server.zxid() >= zxid);
         if (keeper != null) {
             awaitKeeper();
         }
@@ -131,6 +133,7 @@ public final class Roundtrip {
 
     private void stop(boolean gently) throws Exception {
         server.checkDigestCounter();
+        zxid = server.zxid();
         keeperStates.clear();
         if (gently) {
             server.terminate();

@@ -41,6 +41,12 @@ final class Server implements AutoCloseable {
         return FourLetterWordMain.send4LetterWord("127.0.0.1", port, word, false, 500);
     }
 
+    /** Of the last transaction that it has applied. */
+    long zxid() throws Exception {
+        String line = word("srvr").lines().filter(text -> text.startsWith("Zxid: 0x")).findFirst().orElseThrow();
+        return Long.parseLong(line.substring("Zxid: 0x".length()), 16);
+    }
+
     /** As a power cut, as far as one process can tell. */
     void kill() throws Exception {
         process.destroyForcibly();
