@@ -2,12 +2,15 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`txn`], [`proto`]
+//! 1. words: [`id`], [`path`], [`acl`], [`txn`], [`journal`], [`proto`]
 //! 2. state: [`tree`]
+//! 3. agreement: [`storage`]
 
 pub mod acl;
 pub mod id;
+pub mod journal;
 pub mod path;
 pub mod proto;
+pub mod storage;
 pub mod tree;
 pub mod txn;
