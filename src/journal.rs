@@ -107,7 +107,7 @@ fn payload_op(payload: &[u8]) -> i32 {
 /// A file to read, in pieces.
 pub trait Source {
     type Error;
-    fn len(&self) -> u64;
+    fn size(&self) -> u64;
     /// The bytes from `offset`, `len` of them or as many as there are.
     fn read(&self, offset: u64, len: usize) -> Result<Bytes, Self::Error>;
 }
@@ -115,13 +115,13 @@ pub trait Source {
 impl Source for Bytes {
     type Error = Infallible;
 
-    fn len(&self) -> u64 {
-        Bytes::len(self) as u64
+    fn size(&self) -> u64 {
+        self.len() as u64
     }
 
     fn read(&self, offset: u64, len: usize) -> Result<Bytes, Infallible> {
-        let from = (offset as usize).min(Bytes::len(self));
-        Ok(self.slice(from..(from + len).min(Bytes::len(self))))
+        let from = (offset as usize).min(self.len());
+        Ok(self.slice(from..(from + len).min(self.len())))
     }
 }
 
@@ -252,7 +252,7 @@ impl<'a, S: Source> Scan<'a, S> {
     }
 
     /// The next record, or `None` at the first position where there is none.
-    pub fn next(&mut self) -> Result<Option<Record>, S::Error> {
+    pub fn read(&mut self) -> Result<Option<Record>, S::Error> {
         match self.here(self.at)? {
             Here::Record(record) => {
                 self.at = record.end();
@@ -293,7 +293,7 @@ impl<'a, S: Source> Scan<'a, S> {
         Ok(Here::Record(Record { offset: at, zxid, op, checksum: actual, payload }))
     }
 
-    /// Judges what stands where [`Scan::next`] found no record.
+    /// Judges what stands where [`Scan::read`] found no record.
     pub fn end(mut self) -> Result<End, S::Error> {
         let at = self.at;
         if self.window.is_zero_from(at)? {
@@ -427,7 +427,7 @@ struct Window<'a, S> {
 
 impl<'a, S: Source> Window<'a, S> {
     fn new(source: &'a S) -> Self {
-        Self { source, len: source.len(), bytes: Bytes::new(), start: 0 }
+        Self { source, len: source.size(), bytes: Bytes::new(), start: 0 }
     }
 
     /// `len` bytes from `at`, fewer at the end of the file.

@@ -31,7 +31,7 @@ impl<'a, D: Disk> DiskFile<'a, D> {
 impl<D: Disk> Source for DiskFile<'_, D> {
     type Error = DiskError;
 
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.len
     }
 
@@ -181,7 +181,7 @@ impl<'a, D: Disk> Chain<'a, D> {
     fn check_unread(&mut self, file: LogName) -> Result<(), StorageError> {
         let source = DiskFile::open(self.disk, file)?;
         if let Head::Good | Head::Odd { .. } = journal::read_head(&source)?
-            && let Some(record) = Scan::new(&source).next()?
+            && let Some(record) = Scan::new(&source).read()?
             && record.zxid != file.0
         {
             if record.zxid > self.start {
@@ -196,7 +196,7 @@ impl<'a, D: Disk> Chain<'a, D> {
     fn look_below(&mut self, file: LogName) -> Result<(), DiskError> {
         let source = DiskFile::open(self.disk, file)?;
         let mut scan = Scan::new(&source);
-        while scan.next()?.is_some() {}
+        while scan.read()?.is_some() {}
         let offset = scan.position();
         if let End::Damaged(damage) = scan.end()? {
             self.notices.push(Notice::DamageBelowSnapshot { file, offset, damage });
@@ -234,7 +234,7 @@ impl<'a, D: Disk> Chain<'a, D> {
             None => Scan::new(&source),
         };
         let mut is_first = from.is_none();
-        while let Some(record) = scan.next()? {
+        while let Some(record) = scan.read()? {
             let offset = record.offset;
             let cut = Repair::Cut { file, at: offset };
             if is_first && record.zxid != file.0 {
@@ -360,6 +360,6 @@ pub fn cut<D: Disk>(disk: &D, file: LogName, at: u64) -> Result<(), DiskError> {
 /// The record at `position`, if that is what stands there.
 pub fn holds<D: Disk>(disk: &D, position: &Position) -> Result<bool, DiskError> {
     let source = DiskFile::open(disk, position.file)?;
-    let record = Scan::from(&source, position.offset).next()?;
+    let record = Scan::from(&source, position.offset).read()?;
     Ok(record.is_some_and(|record| record.zxid == position.zxid && record.checksum == position.checksum))
 }

@@ -43,10 +43,13 @@ pub trait Image {
     fn destroy(&self) -> Result<(), ImageError>;
 }
 
+/// Takes a row, by key and value.
+pub type TakeRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), ImageError>;
+
 pub trait View {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ImageError>;
     /// Hands out all rows in the order of their keys, until `take` returns an error.
-    fn scan(&self, take: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), ImageError>) -> Result<(), ImageError>;
+    fn scan(&self, take: TakeRow<'_>) -> Result<(), ImageError>;
 }
 
 macro_rules! image_by_reference {
