@@ -2,7 +2,8 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`]
+//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`],
+//!    [`stats`]
 //! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
 //! 3. agreement: [`storage`]
 //! 4. the whole: [`node`]
@@ -16,6 +17,7 @@ pub mod id;
 pub mod journal;
 pub mod path;
 pub mod proto;
+pub mod stats;
 pub mod txn;
 
 pub mod order;

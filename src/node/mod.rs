@@ -30,6 +30,7 @@ use crate::prepare::{Context, PrepareRules, Preparer};
 use crate::proto::ErrorCode;
 use crate::proto::request::Write;
 use crate::session::{self, Liveness, Mono, SessionIds, SessionTable};
+use crate::stats::Runs;
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::{Outcome, Tree, Witness};
 use crate::txn::{Header, Logged, Txn};
@@ -97,6 +98,8 @@ pub struct Node {
     batch_first: Zxid,
     disk_full: bool,
     stats: NodeStats,
+    /// When the transactions were created that were applied since the shell last asked.
+    created: Runs,
 }
 
 impl Node {
@@ -120,6 +123,7 @@ impl Node {
             batch_first: Zxid::ZERO,
             disk_full: false,
             stats: NodeStats::default(),
+            created: Runs::default(),
             rules,
         }
     }
@@ -129,8 +133,15 @@ impl Node {
             in_flight: self.in_flight.len(),
             sessions: self.sessions.len(),
             digest_mismatches: self.digests.mismatches(),
+            changes_queued: self.preparer.changes_queued(),
+            changes_removed: self.preparer.changes_removed(),
             ..self.stats
         }
+    }
+
+    /// The times of the transactions applied since the last call.
+    pub fn take_created(&mut self) -> Runs {
+        std::mem::take(&mut self.created)
     }
 
     pub fn sessions(&self) -> &SessionTable {
@@ -357,6 +368,7 @@ impl Node {
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;
+        self.created.add(header.time);
         self.preparer.on_applied(zxid);
         if tree.keeps_digest() {
             let verdict = self.digests.on_applied(zxid, tree.digest(), digest);

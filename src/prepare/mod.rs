@@ -72,6 +72,16 @@ impl Preparer {
         self.overlay.digest()
     }
 
+    /// Changes of nodes prepared since the start.
+    pub fn changes_queued(&self) -> u64 {
+        self.overlay.queued()
+    }
+
+    /// Those of them that are applied, or taken back.
+    pub fn changes_removed(&self) -> u64 {
+        self.overlay.queued() - self.overlay.len() as u64
+    }
+
     /// Everything up to `zxid` was applied.
     pub fn on_applied(&mut self, zxid: Zxid) {
         self.overlay.on_applied(zxid);
