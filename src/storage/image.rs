@@ -585,13 +585,7 @@ impl Keeper {
     }
 
     pub fn begin(&self) -> Capture {
-        Capture {
-            batch: Batch::default(),
-            removed: VecDeque::new(),
-            chunks: 0,
-            is_filling: self.is_filling,
-            bytes: 0,
-        }
+        Capture { batch: Batch::default(), removed: VecDeque::new(), chunks: 0, is_filling: self.is_filling, bytes: 0 }
     }
 
     /// Closes a capture under the hold of its last chunk. `None`, and the capture goes on later, if where the

@@ -68,11 +68,11 @@ impl Purger {
         let mut kept = Vec::new();
         for name in all.iter().rev().copied() {
             let Some(id) = SnapshotId::of(snap, name)? else { continue };
-            if !self.verified.contains(&id) {
-                if let Err(reason) = snapshots::verify(snap, name) {
-                    purged.unusable.push((name, reason.to_string()));
-                    continue;
-                }
+            if !self.verified.contains(&id)
+                && let Err(reason) = snapshots::verify(snap, name)
+            {
+                purged.unusable.push((name, reason.to_string()));
+                continue;
             }
             kept.push(id);
             if kept.len() == retain {

@@ -98,12 +98,7 @@ fn image_is_above(image: &impl Image, target: Zxid) -> bool {
 
 /// Where the first record behind `target` stands, or damage that may hide one. A file is whole if the next
 /// begins right behind the target: then damage in it hides nothing that would have to go.
-fn first_behind<D: Disk>(
-    disk: &D,
-    file: LogName,
-    target: Zxid,
-    is_whole: bool,
-) -> Result<Option<u64>, StorageError> {
+fn first_behind<D: Disk>(disk: &D, file: LogName, target: Zxid, is_whole: bool) -> Result<Option<u64>, StorageError> {
     let source = DiskFile::open(disk, file)?;
     if !matches!(journal::read_head(&source)?, Head::Good | Head::Odd { .. }) {
         return Ok(None);
