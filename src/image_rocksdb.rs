@@ -88,7 +88,7 @@ impl Image for RocksImage {
         }
         let mut options = rocksdb::WriteOptions::default();
         options.disable_wal(true);
-        self.db()?.write_opt(&rows, &options).map_err(failed)
+        self.db()?.write_opt(rows, &options).map_err(failed)
     }
 
     fn flush(&self) -> Result<(), ImageError> {
