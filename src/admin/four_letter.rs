@@ -291,7 +291,8 @@ fn connection_buckets(shared: &Shared) -> Vec<(Mono, Vec<(String, SessionId)>)> 
     let mut buckets: BTreeMap<Mono, Vec<(String, SessionId)>> = BTreeMap::new();
     for conn in shared.registry.all() {
         let session = conn.session();
-        let patience = if session == SessionId::NONE { fresh_ms } else { conn.timeout_ms.load(Ordering::Relaxed).into() };
+        let patience =
+            if session == SessionId::NONE { fresh_ms } else { conn.timeout_ms.load(Ordering::Relaxed).into() };
         let deadline = ((conn.heard() + patience) / STEP_MS + 1) * STEP_MS;
         buckets.entry(deadline).or_default().push((conn.peer_text(), session));
     }

@@ -323,7 +323,12 @@ fn write_line(text: &mut String, prefix: &str, name: &str, value: impl std::fmt:
 }
 
 /// Adds the limits (or the usage) that a quota node holds to the figures of its namespace.
-pub fn add_quota(quotas: &mut BTreeMap<String, QuotaFigures>, subject: &str, limits: Option<Track>, used: Option<Track>) {
+pub fn add_quota(
+    quotas: &mut BTreeMap<String, QuotaFigures>,
+    subject: &str,
+    limits: Option<Track>,
+    used: Option<Track>,
+) {
     let Some(namespace) = subject.split('/').nth(1) else { return };
     let figures = quotas.entry(namespace.to_owned()).or_default();
     // A hard limit takes precedence.
