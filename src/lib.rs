@@ -2,20 +2,45 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`txn`], [`journal`], [`proto`]
-//! 2. state: [`tree`]
+//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`],
+//!    [`stats`]
+//! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
 //! 3. agreement: [`storage`]
-//! 5. shells: `disk`, `image_rocksdb`
+//! 4. the whole: [`node`]
+//! 5. shells, with the feature `shell`: `net`, `admin`, `clock`, `disk`; with `io`: `image_rocksdb`
+//! 6. composition: `server`, and `main.rs`
 
 pub mod acl;
-#[cfg(feature = "io")]
-pub mod disk;
+pub mod auth;
+pub mod config;
 pub mod id;
 #[cfg(feature = "io")]
 pub mod image_rocksdb;
 pub mod journal;
 pub mod path;
 pub mod proto;
-pub mod storage;
-pub mod tree;
+pub mod stats;
 pub mod txn;
+
+pub mod order;
+pub mod prepare;
+pub mod session;
+pub mod tree;
+pub mod watch;
+
+pub mod storage;
+
+pub mod node;
+
+#[cfg(feature = "shell")]
+pub mod admin;
+#[cfg(feature = "shell")]
+pub mod clock;
+#[cfg(feature = "shell")]
+pub mod disk;
+#[cfg(all(feature = "shell", not(feature = "io")))]
+mod image_none;
+#[cfg(feature = "shell")]
+pub mod net;
+#[cfg(feature = "shell")]
+pub mod server;

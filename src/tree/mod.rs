@@ -141,7 +141,7 @@ impl Tree {
         let root = Node::new("", Some(b""), acls::OPEN_SLOT, StatPersisted::default(), Kind::Persistent);
         let mut tree = Self {
             nodes: Nodes::new(root, rules.seed),
-            acls: AclTable::new(),
+            acls: AclTable::default(),
             sessions: BTreeMap::new(),
             ephemerals: HashMap::default(),
             ephemeral_count: 0,
