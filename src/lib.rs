@@ -14,8 +14,6 @@ pub mod acl;
 pub mod auth;
 pub mod config;
 pub mod id;
-#[cfg(feature = "io")]
-pub mod image_rocksdb;
 pub mod journal;
 pub mod path;
 pub mod proto;
@@ -40,6 +38,8 @@ pub mod clock;
 pub mod disk;
 #[cfg(all(feature = "shell", not(feature = "io")))]
 mod image_none;
+#[cfg(feature = "io")]
+pub mod image_rocksdb;
 #[cfg(feature = "shell")]
 pub mod net;
 #[cfg(feature = "shell")]

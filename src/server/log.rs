@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{error, warn};
 
 use super::Shared;
-use crate::disk::FsDisk;
+use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::node::input::Input;
 use crate::storage::{LogWriter, Position, StorageError};
@@ -76,7 +76,7 @@ impl LogQueue {
 const MARK_DELAY: Duration = Duration::from_secs(1);
 
 /// Writes until the server stops and nothing waits.
-pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FsDisk>) {
+pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FileDisk>) {
     let mut full = false;
     let mut marked = Instant::now();
     loop {
@@ -120,7 +120,7 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FsDisk>) {
     }
 }
 
-fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FsDisk>) {
+fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FileDisk>) {
     let started = Instant::now();
     let durable = or_die(writer.sync());
     let took = started.elapsed();
