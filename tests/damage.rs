@@ -209,6 +209,41 @@ fn no_damage_to_a_snapshot_passes() {
     }
 }
 
+// 69, 70
+#[test]
+fn odd_snapshots_are_rejected() {
+    let file = std::fs::read(fixtures().join("std-3.9.5/dataDir/version-2/snapshot.13")).unwrap();
+    let mut parts = Parts::default();
+    let sections = snapshot::read(&file[..], Compression::Plain, &mut parts).unwrap();
+    let read = |parts: &Parts| {
+        let bytes = write(parts, &sections, Compression::Plain);
+        let mut loader = Loader::new(TreeRules::default());
+        let loaded = snapshot::read(&bytes[..], Compression::Plain, &mut loader);
+        let verified = snapshot::read(&bytes[..], Compression::Plain, &mut snapshot::Verifier::default());
+        (loaded.err().map(|error| error.to_string()), verified.is_err())
+    };
+    let at = parts.nodes.iter().position(|node| node.0 == "/app").unwrap();
+    assert_eq!(read(&parts), (None, false));
+
+    let id = std::mem::replace(&mut parts.nodes[at].2, 99);
+    assert_eq!(read(&parts), (Some("/app has access list 99, which is not in the table".into()), true));
+    parts.nodes[at].2 = id;
+
+    // Only building the tree knows which owners are sessions.
+    let owner = 0xff00_0100_0000_0001_u64 as i64;
+    parts.nodes[at].3.ephemeral_owner = owner;
+    assert_eq!(read(&parts).0, Some("/app has the invalid owner 0xff00010000000001".into()));
+    parts.nodes[at].3.ephemeral_owner = 0;
+
+    parts.nodes[at].0 = "/elsewhere/app".into();
+    assert_eq!(read(&parts), (Some("unable to find the parent of /elsewhere/app".into()), true));
+    parts.nodes[at].0 = "/app".into();
+
+    let twice = parts.nodes[at].clone();
+    parts.nodes.push(twice);
+    assert_eq!(read(&parts), (Some("/app stands twice".into()), true));
+}
+
 #[test]
 fn a_length_is_not_believed() {
     let file = b"ZKSN\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\x7f\xff\xff\xffabc";

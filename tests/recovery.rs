@@ -374,6 +374,42 @@ fn assert_unchanged(before: &World, after: &World) {
     }
 }
 
+// 89, through a whole start: what opens is a state that the logs' own digests vouch for
+#[test]
+fn a_start_over_random_damage_gives_a_prefix_or_a_refusal() {
+    let mut random = support::sim::Random(89);
+    let (mut opened, mut refused) = (0, 0);
+    let whole = open_plainly(&world("std-3.9.5")).last_zxid;
+    for _ in 0..250 {
+        let world = world("std-3.9.5");
+        for name in ["snapshot.13", "snapshot.4e", "snapshot.68"] {
+            world.snap.delete(name);
+        }
+        let names = world.log.names();
+        let name = &names[random.below(names.len() as u64) as usize];
+        world.log.edit(name, |file| {
+            let at = random.below(6000) as usize;
+            match random.below(3) {
+                0 => file.truncate(at),
+                1 => file[at] ^= 1 << random.below(8),
+                _ => file[at..at + 512].fill(0),
+            }
+        });
+        match open(&world, &Options::default()) {
+            Ok(recovered) => {
+                opened += 1;
+                assert!(recovered.last_zxid <= whole);
+                assert_eq!(recovered.digest_check.mismatches(), 0);
+                let newest = name == "log.69";
+                assert!(newest || recovered.last_zxid == whole, "{name}: {}", recovered.last_zxid);
+            }
+            Err(StorageError::Refused(_)) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(opened > 50 && refused > 50, "{opened} opened, {refused} refused");
+}
+
 // ---- starts without data (on-disk 4.2, 1.1) ----
 
 // 65 (an empty directory is the only one that may start empty)

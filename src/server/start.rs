@@ -205,7 +205,7 @@ impl Opened {
         let started = Instant::now();
         let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
         for notice in &recovered.notices {
-            warn!("{notice:?}");
+            warn!("{notice}");
         }
         info!(
             zxid = %recovered.last_zxid, replayed = recovered.replayed, nodes = recovered.tree.node_count(),

@@ -326,7 +326,8 @@ pub fn has_rows(view: &impl View) -> Result<bool, ImageError> {
 
 /// Builds the tree from the rows, and compares it with what the numbers say.
 pub fn load(view: &impl View, meta: &Meta, rules: TreeRules) -> Result<Tree, ImageError> {
-    let mut loader = Loader::new(rules);
+    // The count is checked afterwards; until then it is only believed so far.
+    let mut loader = Loader::of_rows(rules, meta.nodes.min(1 << 26) as usize);
     let mut counts = [0u64; 3];
     let mut path = Vec::new();
     view.scan(&mut |key, value| {
@@ -443,7 +444,8 @@ pub fn write_snapshot<W: std::io::Write>(
 pub struct Capture {
     batch: Batch,
     removed: VecDeque<Text>,
-    chunks: u32,
+    chunks: usize,
+    patience: usize,
     /// The image has no numbers yet, so nothing believes its rows: they may be written in parts.
     is_filling: bool,
     bytes: usize,
@@ -459,17 +461,21 @@ pub enum Progress {
 
 /// Nodes taken under one hold of the tree's lock.
 const CHUNK: usize = 256;
-/// A writer can make changes faster than they are taken; from then on the chunks grow.
-const PATIENCE: u32 = 64;
+/// A writer can make changes faster than they are taken: after so many chunks more than there was to take at
+/// first, they grow.
+const PATIENCE: usize = 64;
 /// An empty image is filled in parts of about this many bytes, so that no copy of the whole tree is held.
 const PART: usize = 4 << 20;
 
 impl Capture {
     /// Takes some of what changed. The caller holds the tree's lock for this call only.
     pub fn take(&mut self, tree: &mut Tree) -> Progress {
-        let limit = CHUNK << (self.chunks / PATIENCE).min(10);
-        self.chunks += 1;
         self.removed.extend(tree.take_removed());
+        if self.chunks == 0 {
+            self.patience = 2 * (tree.unsaved() + self.removed.len()) / CHUNK + PATIENCE;
+        }
+        self.chunks += 1;
+        let limit = CHUNK << (self.chunks / self.patience).min(10);
         self.take_some(tree, limit);
         if tree.unsaved() + self.removed.len() <= limit { Progress::Last } else { Progress::More }
     }
@@ -585,7 +591,14 @@ impl Keeper {
     }
 
     pub fn begin(&self) -> Capture {
-        Capture { batch: Batch::default(), removed: VecDeque::new(), chunks: 0, is_filling: self.is_filling, bytes: 0 }
+        Capture {
+            batch: Batch::default(),
+            removed: VecDeque::new(),
+            chunks: 0,
+            patience: PATIENCE,
+            is_filling: self.is_filling,
+            bytes: 0,
+        }
     }
 
     /// Closes a capture under the hold of its last chunk. `None`, and the capture goes on later, if where the

@@ -39,7 +39,7 @@ impl Purger {
         let Some(oldest) = self.oldest_kept(snap, &all, retain.max(RETAIN_MIN), &mut purged)? else {
             return Ok(purged);
         };
-        let mut chain = Chain::new(log, None)?;
+        let mut chain = Chain::new(log, None)?.while_written();
         match chain.run(Start::Behind(oldest.zxid), &mut |_, _| Ok(())) {
             Ok(()) => {}
             Err(StorageError::Refused(refusal)) => {
