@@ -3,7 +3,10 @@
 //! Counting must cost next to nothing where requests run. So a batch of requests is tallied in a struct of its
 //! own, without locks, and merged into [`Measures`] once; nothing here is shared but that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use jute::Text;
 
 /// How many samples, their sum, the least and the greatest. Both are 0 as long as there is none, as for Java.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -138,6 +141,44 @@ impl Runs {
     }
 }
 
+/// Bytes by top-level node, as one batch adds them: most of its requests look at the same one. A name may
+/// stand there again, when the batch has many.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces(Vec<(Text, Summary)>);
+
+impl Namespaces {
+    /// The root belongs to none.
+    pub fn add(&mut self, path: &Text, bytes: i64) {
+        let Some(below_root) = path.strip_prefix('/') else { return };
+        let length = below_root.find('/').unwrap_or(below_root.len());
+        let namespace = &below_root[..length];
+        if namespace.is_empty() {
+            return;
+        }
+        match self.0.iter_mut().rev().take(LOOK_BACK).find(|(other, _)| other.as_str() == namespace) {
+            Some((_, summary)) => summary.add(bytes),
+            None => self.0.push((path.slice(1, 1 + length), Summary { count: 1, sum: bytes, min: bytes, max: bytes })),
+        }
+    }
+
+    fn merge_into(&self, all: &mut BTreeMap<Box<str>, Summary>) {
+        for (namespace, summary) in &self.0 {
+            let is_full = all.len() >= MAX_NAMESPACES;
+            match all.get_mut(namespace.as_str()) {
+                Some(sum) => sum.merge(summary),
+                // Clients choose the names: past this many, new ones are not told apart from nothing.
+                None if is_full => {}
+                None => {
+                    all.insert(namespace.as_str().into(), *summary);
+                }
+            }
+        }
+    }
+}
+
+const LOOK_BACK: usize = 8;
+const MAX_NAMESPACES: usize = 1000;
+
 /// Bytes of replies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Sizes {
@@ -178,6 +219,8 @@ pub struct Replies {
     watch_bytes: u64,
     /// Replies whose connection was gone.
     pub stale: u64,
+    /// Bytes of paths, data and stats that were read.
+    pub read: Namespaces,
 }
 
 impl Replies {
@@ -292,6 +335,9 @@ pub struct Measures {
     pub watch_bytes: u64,
     pub stale_replies: u64,
     pub fired: Fired,
+    /// By top-level node: paths, data and stats that were read, paths and data that were written, in bytes.
+    pub read: BTreeMap<Box<str>, Summary>,
+    pub written: BTreeMap<Box<str>, Summary>,
 
     // Connections.
     pub connection_requests: u64,
@@ -313,9 +359,8 @@ pub struct Measures {
     // The disk.
     pub log: LogMeasures,
     pub snapshot_time_ms: Summary,
+    /// Of the image or the snapshot, and of the log behind it.
     pub load_time_ms: Summary,
-    pub snapshot_load_time_ms: Summary,
-    pub replay_time_ms: Summary,
     pub replayed: Summary,
 }
 
@@ -335,6 +380,7 @@ impl Measures {
         self.response_bytes += replies.response_bytes;
         self.watch_bytes += replies.watch_bytes;
         self.stale_replies += replies.stale;
+        replies.read.merge_into(&mut self.read);
     }
 
     /// The Node took `count` inputs at once, which kept it busy for `took`.
@@ -346,10 +392,11 @@ impl Measures {
     }
 
     /// Transactions were applied at `wall_ms` that were created at the times in `created`.
-    pub fn on_applied(&mut self, created: &Runs, fired: &Fired, wall_ms: i64) {
+    pub fn on_applied(&mut self, created: &Runs, written: &Namespaces, fired: &Fired, wall_ms: i64) {
         for (time, times) in created.iter() {
             self.propagation_latency.add_many((wall_ms - time).max(0), times);
         }
+        written.merge_into(&mut self.written);
         self.fired.merge(fired);
     }
 
@@ -369,6 +416,11 @@ impl Measures {
         self.watch_bytes += other.watch_bytes;
         self.stale_replies += other.stale_replies;
         self.fired.merge(&other.fired);
+        for (own, other) in [(&mut self.read, &other.read), (&mut self.written, &other.written)] {
+            for (namespace, summary) in other {
+                own.entry(namespace.clone()).or_default().merge(summary);
+            }
+        }
         self.connection_requests += other.connection_requests;
         self.revalidations += other.revalidations;
         self.connections_dropped += other.connections_dropped;
@@ -385,8 +437,6 @@ impl Measures {
         self.log.merge(&other.log);
         self.snapshot_time_ms.merge(&other.snapshot_time_ms);
         self.load_time_ms.merge(&other.load_time_ms);
-        self.snapshot_load_time_ms.merge(&other.snapshot_load_time_ms);
-        self.replay_time_ms.merge(&other.replay_time_ms);
         self.replayed.merge(&other.replayed);
     }
 }

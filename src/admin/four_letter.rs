@@ -100,7 +100,7 @@ impl Word {
     }
 
     /// The answer while there is no server behind the port; `None` for words that do without one.
-    fn without_server(self) -> Option<String> {
+    pub(super) fn without_server(self) -> Option<String> {
         match self {
             Self::Ruok | Self::Envi | Self::Gtmk | Self::Stmk | Self::TelnetClose => None,
             Self::Isro => Some("null".to_owned()),

@@ -1,5 +1,7 @@
 //! What operators ask a running server.
 
+#[cfg(test)]
+mod checks;
 pub mod environment;
 pub mod four_letter;
 pub mod java;

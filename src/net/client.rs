@@ -30,7 +30,7 @@ use crate::node::input::Input;
 use crate::node::reply;
 use crate::proto::ErrorCode;
 use crate::proto::request::{Frame, Request, Write, decode};
-use crate::server::{Shared, answer_on_the_spot};
+use crate::server::{Shared, answer_on_the_spot, count_read};
 use crate::stats::Replies;
 
 /// What one read takes at most while there is no session; all that such a connection costs.
@@ -363,6 +363,7 @@ impl Task<'_> {
                     let lock = || shared.watches.lock();
                     let start = state.out.len();
                     answer_on_the_spot(shared, conn, &mut state, tree, lock, xid, &request);
+                    count_read(&mut replies, &request, &state.out[start..]);
                     let bytes = state.out.len() - start;
                     replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
                     answered += 1;

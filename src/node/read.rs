@@ -136,6 +136,36 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
     }
 }
 
+/// The node that a reply shows, and how many bytes of it: path, data or names of children, and the Stat. Java
+/// counts the Stat whether it is sent or not (`DataTree.updateReadStat`); multiReads are not looked into.
+pub fn shown<'a>(read: &'a Read, reply: &[u8]) -> Option<(&'a Text, i64)> {
+    const HEADER: usize = 4 + 16;
+    const STAT: usize = 68;
+    const COUNT: usize = 4;
+    let (err, body) = (reply.get(16..HEADER)?, &reply[HEADER..]);
+    if err != [0; 4] {
+        return None;
+    }
+    let bytes = match read {
+        Read::Exists { .. } => STAT,
+        Read::GetData { .. } => body.len() - COUNT,
+        Read::GetChildren { .. } | Read::GetChildren2 { .. } => {
+            let count = u32::from_be_bytes(*body.first_chunk()?) as usize;
+            let stat = if matches!(read, Read::GetChildren2 { .. }) { STAT } else { 0 };
+            body.len() - stat - COUNT - COUNT * count + STAT
+        }
+        _ => return None,
+    };
+    let (Read::Exists { path, .. }
+    | Read::GetData { path, .. }
+    | Read::GetChildren { path, .. }
+    | Read::GetChildren2 { path, .. }) = read
+    else {
+        return None;
+    };
+    Some((path, (path.len() + bytes) as i64))
+}
+
 #[derive(Clone, Copy)]
 struct Place<'a> {
     tree: &'a Tree,

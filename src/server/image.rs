@@ -115,7 +115,10 @@ fn snapshot_if_due<I: Image>(shared: &Shared, queue: &LogQueue, task: &mut Image
     let started = Instant::now();
     match task.keeper.write_snapshot(&task.image, &task.snapshots, task.compression) {
         Ok(id) => {
-            info!("Snapshot taken in {} ms: {}", started.elapsed().as_millis(), id.name);
+            let took_ms = started.elapsed().as_millis();
+            info!("Snapshotting: 0x{:x} to {}", id.name.zxid, id.name);
+            info!("Snapshot taken in {took_ms} ms");
+            shared.counters.measures.lock().snapshot_time_ms.add(took_ms as i64);
             let Schedule { snap_count, .. } = task.schedule;
             // What was counted so far is in the snapshot, or nearly: counting starts anew from here.
             task.schedule = Schedule {

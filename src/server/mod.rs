@@ -227,7 +227,9 @@ fn apply_all(shared: &Shared, node: &mut Node, effects: &mut Vec<Effect>, log: &
             let mut delivery = Delivery::new(shared, &mut woken);
             node.apply(APPLY_BATCH, &mut tree, &mut watches, &mut delivery, effects);
             drop(delivery);
-            shared.counters.measures.lock().on_applied(&node.take_created(), &watches.take_fired(), clock::wall_ms());
+            let (created, written) = node.take_applied();
+            let fired = watches.take_fired();
+            shared.counters.measures.lock().on_applied(&created, &written, &fired, clock::wall_ms());
         }
         for conn in woken {
             conn.wake_up();
@@ -373,6 +375,7 @@ impl Deliver for Delivery<'_> {
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
                 let start = state.out.len();
                 answer_on_the_spot(shared, conn, state, tree, lock, asked.xid, &request);
+                count_read(&mut replies, &request, &state.out[start..]);
                 let bytes = state.out.len() - start;
                 replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
             }
@@ -422,6 +425,15 @@ impl Deliver for Delivery<'_> {
 
     fn close(&mut self, conn: ConnId) {
         self.with(conn, |_, state| state.close());
+    }
+}
+
+/// Takes note of what a reply shows of the tree.
+pub fn count_read(replies: &mut Replies, request: &OnTheSpot, reply: &[u8]) {
+    if let OnTheSpot::Read(request) = request
+        && let Some((path, bytes)) = read::shown(request, reply)
+    {
+        replies.read.add(path, bytes);
     }
 }
 

@@ -14,6 +14,7 @@ use super::image::{ImageTask, Schedule};
 use super::log::LogQueue;
 use super::{Shared, image, log};
 use crate::acl::AclRules;
+use crate::admin::environment;
 use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
@@ -67,6 +68,7 @@ pub fn serve(config: Config) -> i32 {
             return EXIT_UNEXPECTED;
         }
     };
+    log_settings(&config);
     let opened = match Opened::open(&config) {
         Ok(opened) => opened,
         Err(failure) => {
@@ -83,7 +85,7 @@ pub fn serve(config: Config) -> i32 {
         }
     };
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, image, snapshots, writer } = opened;
+    let Opened { lock: _lock, recovered, load_ms, image, snapshots, writer } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new();
     let seed = random_seed();
@@ -98,6 +100,11 @@ pub fn serve(config: Config) -> i32 {
     let mut node = Node::new(node_rules(&config), &tree, digest_check, clock.mono(), clock::wall_ms());
     let last_zxid = tree.last_zxid();
     let shared = Arc::new(Shared::new(config, clock, tree, seed, port));
+    {
+        let mut measures = shared.counters.measures.lock();
+        measures.load_time_ms.add(load_ms);
+        measures.replayed.add(recovered.replayed as i64);
+    }
     let keeper = Keeper::new(0, anchor, known_snapshots, 0);
     let compression = compression(shared.config.node.snapshot_compression);
 
@@ -121,7 +128,7 @@ pub fn serve(config: Config) -> i32 {
     );
 
     let signal_name = runtime.block_on(wait_for_signal());
-    info!("{signal_name} received: stopping");
+    info!("Shutting down: {signal_name} received");
     accepting.abort();
     shared.stop_node();
     node_thread.join().expect("the Node's thread does not panic");
@@ -134,6 +141,21 @@ pub fn serve(config: Config) -> i32 {
     }
     info!("stopped");
     0
+}
+
+/// What operators look for in the log of a start, in Java's words.
+fn log_settings(config: &Config) {
+    let node = &config.node;
+    for (key, value) in environment::environment() {
+        info!("Server environment:{key}={value}");
+    }
+    info!("zookeeper.snapshot.trust.empty : {}", node.snapshot_trust_empty);
+    info!("zookeeper.enforce.auth.enabled = {}", node.enforce_auth_schemes.is_some());
+    info!("tickTime set to {} ms", node.tick_time_ms);
+    info!("minSessionTimeout set to {} ms", node.min_session_timeout_ms);
+    info!("maxSessionTimeout set to {} ms", node.max_session_timeout_ms);
+    info!("clientPortListenBacklog set to {}", node.client_port_listen_backlog);
+    info!("Starting server");
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
@@ -164,6 +186,7 @@ type ServerImage = crate::image_none::NoImage;
 pub struct Opened {
     lock: Lock,
     recovered: Recovered,
+    load_ms: i64,
     /// `None`: there is none this time.
     image: Option<ServerImage>,
     snapshots: FsDisk,
@@ -205,9 +228,12 @@ impl Opened {
         for notice in &recovered.notices {
             warn!("{notice:?}");
         }
+        let load_ms = started.elapsed().as_millis() as i64;
         info!(
-            zxid = %recovered.last_zxid, replayed = recovered.replayed, nodes = recovered.tree.node_count(),
-            image = ?recovered.image, took_ms = started.elapsed().as_millis() as u64, "Snapshot loaded"
+            replayed = recovered.replayed, nodes = recovered.tree.node_count(), image = ?recovered.image,
+            "Snapshot loaded in {load_ms} ms, highest zxid is 0x{:x}, digest is {}",
+            recovered.last_zxid,
+            recovered.tree.digest() as i64
         );
         let image = match &recovered.image {
             ImageState::Unavailable { why } => {
@@ -223,7 +249,7 @@ impl Opened {
         };
         let Disks { log, snap, own, .. } = disks();
         let writer = LogWriter::new(log, own, &recovered.log, log_options);
-        Ok(Self { lock, recovered, image, snapshots: snap, writer })
+        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, writer })
     }
 }
 
