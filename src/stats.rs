@@ -338,6 +338,8 @@ pub struct Measures {
     /// By top-level node: paths, data and stats that were read, paths and data that were written, in bytes.
     pub read: BTreeMap<Box<str>, Summary>,
     pub written: BTreeMap<Box<str>, Summary>,
+    /// Requests that a hard quota refused.
+    pub quota_exceeded: BTreeMap<Box<str>, u64>,
 
     // Connections.
     pub connection_requests: u64,
@@ -349,10 +351,10 @@ pub struct Measures {
     pub ensemble_auth: EnsembleAuth,
 
     // The Node.
-    pub inputs: u64,
-    /// Inputs taken at once.
-    pub inputs_taken: Summary,
-    /// Microseconds of each input.
+    pub requests: u64,
+    /// Requests taken at once.
+    pub requests_taken: Summary,
+    /// Microseconds of each request.
     pub prepare_time: Summary,
     pub pauses_ms: Distribution,
 
@@ -383,10 +385,10 @@ impl Measures {
         replies.read.merge_into(&mut self.read);
     }
 
-    /// The Node took `count` inputs at once, which kept it busy for `took`.
-    pub fn on_inputs(&mut self, count: u64, took: Duration) {
-        self.inputs += count;
-        self.inputs_taken.add(count as i64);
+    /// The Node took `count` requests at once, which kept it busy for `took`.
+    pub fn on_requests(&mut self, count: u64, took: Duration) {
+        self.requests += count;
+        self.requests_taken.add(count as i64);
         let each = took.as_micros() as i64 / count.max(1) as i64;
         self.prepare_time.add_many(each, count);
     }
@@ -421,6 +423,9 @@ impl Measures {
                 own.entry(namespace.clone()).or_default().merge(summary);
             }
         }
+        for (namespace, count) in &other.quota_exceeded {
+            *self.quota_exceeded.entry(namespace.clone()).or_default() += count;
+        }
         self.connection_requests += other.connection_requests;
         self.revalidations += other.revalidations;
         self.connections_dropped += other.connections_dropped;
@@ -430,8 +435,8 @@ impl Measures {
         self.ensemble_auth.success += other.ensemble_auth.success;
         self.ensemble_auth.skip += other.ensemble_auth.skip;
         self.ensemble_auth.fail += other.ensemble_auth.fail;
-        self.inputs += other.inputs;
-        self.inputs_taken.merge(&other.inputs_taken);
+        self.requests += other.requests;
+        self.requests_taken.merge(&other.requests_taken);
         self.prepare_time.merge(&other.prepare_time);
         self.pauses_ms.merge(&other.pauses_ms);
         self.log.merge(&other.log);

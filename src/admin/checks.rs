@@ -111,12 +111,10 @@ fn client(address: &str, received: u64, sent: u64) -> Client {
 #[test]
 fn stat_is_java_s() {
     let figures = Srvr { received: 55, sent: 55, ..standalone() };
-    let clients =
-        [client("/127.0.0.1:45508", 6, 6), client("/127.0.0.1:45506", 4, 4), asking("/127.0.0.1:35144")];
+    let clients = [client("/127.0.0.1:45508", 6, 6), client("/127.0.0.1:45506", 4, 4), asking("/127.0.0.1:35144")];
     assert_eq!(stat(&figures, &clients), java!("stat"));
     let figures = Srvr { received: 30, sent: 30, ..leader() };
-    let clients =
-        [asking("/127.0.0.1:33078"), client("/127.0.0.1:50006", 4, 4), client("/127.0.0.1:50000", 19, 20)];
+    let clients = [asking("/127.0.0.1:33078"), client("/127.0.0.1:50006", 4, 4), client("/127.0.0.1:50000", 19, 20)];
     assert_eq!(stat(&figures, &clients), java!("leader-stat"));
     let figures = Srvr { received: 49, sent: 48, ..follower() };
     let clients = [asking("/127.0.0.1:34400"), client("/127.0.0.1:45778", 43, 43)];
@@ -171,8 +169,7 @@ fn cons_is_java_s() {
         latency_ms: latency(43, 140, 0, 13),
         ..session(0x0100_001c_605d_0000, "GETD", 1_795_360_879_908, 30_000)
     };
-    let clients =
-        [asking("/127.0.0.1:34386"), Client { session: Some(learner), ..client("/127.0.0.1:45778", 43, 43) }];
+    let clients = [asking("/127.0.0.1:34386"), Client { session: Some(learner), ..client("/127.0.0.1:45778", 43, 43) }];
     assert_eq!(cons(&clients), java!("follower-cons"));
     assert_eq!(cons(&[asking("/127.0.0.1:46696")]), java!("readonly-cons"));
 }
@@ -455,4 +452,20 @@ fn quotas_are_summed_by_top_level_node() {
         quotas,
     };
     assert_eq!(metrics(&figures).iter().filter(|metric| metric.key == Some("app")).count(), 4);
+}
+
+// config 7.2
+#[test]
+fn an_exceeded_quota_is_named_in_java_s_words() {
+    use crate::prepare::{QuotaExceeded, QuotaOf, Strictness};
+    let exceeded = QuotaExceeded {
+        subject: "/app".into(),
+        of: QuotaOf::Count,
+        strictness: Strictness::Soft,
+        current: 6,
+        limit: 5,
+    };
+    assert_eq!(super::quota_text(&exceeded), "Quota exceeded: /app [current count=6, softCountLimit=5]");
+    let exceeded = QuotaExceeded { of: QuotaOf::Bytes, strictness: Strictness::Hard, ..exceeded };
+    assert_eq!(super::quota_text(&exceeded), "Quota exceeded: /app [current bytes=6, hardByteLimit=5]");
 }

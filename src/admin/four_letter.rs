@@ -133,10 +133,10 @@ pub fn answer(shared: &Shared, asking: &Conn, word: &[u8; 4], argument: &[u8]) -
 }
 
 fn execute(shared: &Shared, asking: &Conn, word: Word, argument: &[u8]) -> String {
-    if !is_serving(shared) {
-        if let Some(answer) = word.without_server() {
-            return answer;
-        }
+    if !is_serving(shared)
+        && let Some(answer) = word.without_server()
+    {
+        return answer;
     }
     let not_serving = || word.without_server().unwrap_or_default();
     match word {
@@ -291,7 +291,8 @@ fn connection_buckets(shared: &Shared) -> Vec<(Mono, Vec<(String, SessionId)>)> 
     let mut buckets: BTreeMap<Mono, Vec<(String, SessionId)>> = BTreeMap::new();
     for conn in shared.registry.all() {
         let session = conn.session();
-        let patience = if session == SessionId::NONE { fresh_ms } else { conn.timeout_ms.load(Ordering::Relaxed).into() };
+        let patience =
+            if session == SessionId::NONE { fresh_ms } else { conn.timeout_ms.load(Ordering::Relaxed).into() };
         let deadline = ((conn.heard() + patience) / STEP_MS + 1) * STEP_MS;
         buckets.entry(deadline).or_default().push((conn.peer_text(), session));
     }

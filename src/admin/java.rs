@@ -43,8 +43,7 @@ pub struct LocalTime {
 impl fmt::Display for LocalTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let Self { year, month, day, weekday, hour, minute, second, zone } = self;
         let (weekday, month) = (DAYS[weekday % 7], MONTHS[month % 12]);
         write!(f, "{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} {zone} {year}")

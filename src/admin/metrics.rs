@@ -128,6 +128,10 @@ pub fn metrics<'a>(figures: &'a Figures<'_>) -> Vec<Metric<'a>> {
         let sums = namespaces.iter();
         all.extend(sums.map(|(key, sum)| Metric { name, key: Some(key), value: Value::Basic(*sum, Unit::Plain) }));
     }
+    for (key, count) in &measures.quota_exceeded {
+        let name = "quota_exceeded_error_per_namespace";
+        all.push(Metric { name, key: Some(key), value: Value::Counter(*count) });
+    }
     for (key, quota) in quotas {
         let values = [
             ("quota_count_limit_per_namespace", quota.count_limit),
@@ -192,7 +196,7 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         ("bytes_received_count", totals.bytes_received),
         ("request_throttle_wait_count", NEVER),
         ("requests_not_forwarded_to_commit_processor", NEVER),
-        ("prep_processor_request_queued", measures.inputs),
+        ("prep_processor_request_queued", measures.requests),
         ("stale_replies", measures.stale_replies),
         ("response_bytes", measures.response_bytes),
         ("ensemble_auth_fail", measures.ensemble_auth.fail),
@@ -242,7 +246,7 @@ fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, V
         ("node_deleted_watch_count", fired.deleted, Unit::Plain),
         ("sync_processor_queue_size", log.queue_size, Unit::Plain),
         ("follower_sync_time", NEVER, Unit::Plain),
-        ("prep_processor_queue_size", measures.inputs_taken, Unit::Plain),
+        ("prep_processor_queue_size", measures.requests_taken, Unit::Plain),
         ("fsynctime", log.fsync, Unit::Micros),
         ("inflight_snap_count", NEVER, Unit::Plain),
         ("restore_time", NEVER, Unit::Plain),
@@ -326,7 +330,12 @@ fn write_line(text: &mut String, prefix: &str, name: &str, value: impl std::fmt:
 }
 
 /// Adds the limits (or the usage) that a quota node holds to the figures of its namespace.
-pub fn add_quota(quotas: &mut BTreeMap<String, QuotaFigures>, subject: &str, limits: Option<Track>, used: Option<Track>) {
+pub fn add_quota(
+    quotas: &mut BTreeMap<String, QuotaFigures>,
+    subject: &str,
+    limits: Option<Track>,
+    used: Option<Track>,
+) {
     let Some(namespace) = subject.split('/').nth(1) else { return };
     let figures = quotas.entry(namespace.to_owned()).or_default();
     // A hard limit takes precedence.

@@ -192,6 +192,8 @@ impl Task<'_> {
                 stream.write_all_buf(&mut self.sending).await?;
                 self.sending = std::mem::take(&mut self.conn.state.lock().out);
                 if self.sending.is_empty() {
+                    // First, so that who hears the end and asks again is not shown this connection.
+                    self.shared.registry.remove(self.conn);
                     return stream.shutdown().await;
                 }
             }

@@ -248,6 +248,8 @@ impl Node {
             internal: false,
         };
         let txn = self.preparer.prepare(tree, &context, write);
+        let exceeded = self.preparer.take_exceeded();
+        effects.extend(exceeded.map(|exceeded| Effect::Notice(Notice::QuotaExceeded(exceeded))));
         if matches!(write, Write::CloseSession) {
             self.sessions.close(session);
         }

@@ -308,3 +308,55 @@ fn write_identities(w: &mut Writer<'_>, identities: &[Identity]) {
         w.text(Some(user));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::acl::Acl;
+    use crate::id::Zxid;
+    use crate::tree::{TreeRules, Unwatched};
+    use crate::txn::{Create, CreateKind, Header, Txn};
+
+    // config 5.3: read_per_namespace
+    #[test]
+    fn what_a_reply_shows_is_what_java_counts() {
+        let mut tree = Tree::new(TreeRules::default());
+        for (counter, path, data) in [(1, "/app", &b""[..]), (2, "/app/config", b"ab"), (3, "/app/x", b"")] {
+            let header = Header { session: SessionId(7), cxid: 0, zxid: Zxid::new(0, counter), time: 0 };
+            let create = Create {
+                kind: CreateKind::Create { ephemeral: false },
+                path: path.into(),
+                data: Some(data.to_vec().into()),
+                acl: Some(Acl::open()),
+                parent_cversion: -1,
+            };
+            tree.apply(&header, &Txn::Create(create), &mut Unwatched);
+        }
+        let watches = RefCell::new(WatchTable::default());
+        let rules = AclRules { skip: false, digest: true };
+        let shown_by = |read: Read| {
+            let mut out = BytesMut::new();
+            let reader = Reader {
+                conn: ConnId(1),
+                session: SessionId(7),
+                identities: &[],
+                rules: &rules,
+                max_reply: usize::MAX,
+            };
+            answer(&mut out, &tree, || watches.borrow_mut(), reader, 1, &read);
+            shown(&read, &out).map(|(path, bytes)| (path.to_string(), bytes))
+        };
+        let path = || Text::from("/app/config");
+        let app = || Text::from("/app");
+        let config = "/app/config".to_owned();
+        assert_eq!(shown_by(Read::GetData { path: path(), watch: false }), Some((config.clone(), 11 + 2 + 68)));
+        assert_eq!(shown_by(Read::Exists { path: path(), watch: false }), Some((config, 11 + 68)));
+        let children = Some(("/app".to_owned(), 4 + 6 + 1 + 68));
+        assert_eq!(shown_by(Read::GetChildren { path: app(), watch: false }), children);
+        assert_eq!(shown_by(Read::GetChildren2 { path: app(), watch: false }), children);
+        assert_eq!(shown_by(Read::GetData { path: "/none".into(), watch: false }), None);
+        assert_eq!(shown_by(Read::Ping), None);
+    }
+}

@@ -186,15 +186,16 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         let deadline = node.next_deadline().max(last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
         let wait = Duration::from_millis(until).min(LONGEST_WAIT);
-        let asked = Instant::now();
+        let waiting = Instant::now();
         shared.inputs.take(wait, &mut inputs);
-        if let Some(pause) = shared.clock.on_waited(wait, asked.elapsed()) {
+        if let Some(pause) = shared.clock.on_waited(wait, waiting.elapsed()) {
             let pause_ms = pause.as_millis() as u64;
             warn!(pause_ms, "the process stood still; no session expires because of that");
             shared.counters.measures.lock().pauses_ms.add(pause_ms as i64);
         }
         let now = shared.clock.now();
-        let (taken, began) = (inputs.len(), Instant::now());
+        let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
+        let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
         for input in inputs.drain(..) {
             if matches!(input, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
@@ -202,8 +203,8 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
             }
             node.step(now, &shared.tree.read(), input, &mut effects);
         }
-        if taken > 0 {
-            shared.counters.measures.lock().on_inputs(taken as u64, began.elapsed());
+        if asked > 0 {
+            shared.counters.measures.lock().on_requests(asked as u64, began.elapsed());
         }
         if now.mono >= deadline {
             last_tick = now.mono;
@@ -271,6 +272,7 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid
                 }
                 woken.into_iter().for_each(|conn| conn.wake_up());
             }
+            Effect::Notice(Notice::QuotaExceeded(exceeded)) => shared.admin.on_quota_exceeded(shared, &exceeded),
             Effect::Notice(notice) => log_notice(&notice),
         }
     }
@@ -308,6 +310,7 @@ fn log_notice(notice: &Notice) {
         Notice::DigestMismatch { zxid, expected, actual, first: false } => {
             warn!(%zxid, expected, actual, "Digests are not matching. Value is Zxid.");
         }
+        Notice::QuotaExceeded(_) => unreachable!("counted and logged elsewhere"),
         Notice::LogFull => error!(
             "no room on the device of dataLogDir: writes are refused with OperationTimeout and new sessions by \
              closing, until two log files fit; reads go on"
