@@ -78,8 +78,8 @@ impl Distribution {
     }
 
     pub fn add_runs(&mut self, runs: &Runs) {
-        for (value, times) in &runs.0 {
-            self.add_many(*value, *times);
+        for (value, times) in runs.iter() {
+            self.add_many(value, times);
         }
     }
 
@@ -126,25 +126,37 @@ fn greatest(bucket: usize) -> u64 {
 
 /// Values as they come, equal neighbours counted together: what one batch adds to a distribution.
 #[derive(Clone, Debug, Default)]
-pub struct Runs(Vec<(i64, u64)>);
+pub struct Runs {
+    now: (i64, u64),
+    /// Empty for most batches.
+    before: Vec<(i64, u64)>,
+}
 
 impl Runs {
     pub fn add(&mut self, value: i64) {
-        match self.0.last_mut() {
-            Some((last, times)) if *last == value => *times += 1,
-            _ => self.0.push((value, 1)),
+        if self.now.0 != value {
+            if self.now.1 > 0 {
+                self.before.push(self.now);
+            }
+            self.now = (value, 0);
         }
+        self.now.1 += 1;
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
-        self.0.iter().copied()
+        let now = Some(self.now).filter(|(_, times)| *times > 0);
+        self.before.iter().copied().chain(now)
     }
 }
 
 /// Bytes by top-level node, as one batch adds them: most of its requests look at the same one. A name may
 /// stand there again, when the batch has many.
 #[derive(Clone, Debug, Default)]
-pub struct Namespaces(Vec<(Text, Summary)>);
+pub struct Namespaces {
+    now: Option<(Text, Summary)>,
+    /// Empty for most batches.
+    before: Vec<(Text, Summary)>,
+}
 
 impl Namespaces {
     /// The root belongs to none.
@@ -155,14 +167,18 @@ impl Namespaces {
         if namespace.is_empty() {
             return;
         }
-        match self.0.iter_mut().rev().take(LOOK_BACK).find(|(other, _)| other.as_str() == namespace) {
-            Some((_, summary)) => summary.add(bytes),
-            None => self.0.push((path.slice(1, 1 + length), Summary { count: 1, sum: bytes, min: bytes, max: bytes })),
+        let recent = self.now.iter_mut().chain(self.before.iter_mut().rev().take(LOOK_BACK));
+        for (other, summary) in recent {
+            if other.as_str() == namespace {
+                return summary.add(bytes);
+            }
         }
+        let first = Summary { count: 1, sum: bytes, min: bytes, max: bytes };
+        self.before.extend(self.now.replace((path.slice(1, 1 + length), first)));
     }
 
     fn merge_into(&self, all: &mut BTreeMap<Box<str>, Summary>) {
-        for (namespace, summary) in &self.0 {
+        for (namespace, summary) in self.before.iter().chain(&self.now) {
             let is_full = all.len() >= MAX_NAMESPACES;
             match all.get_mut(namespace.as_str()) {
                 Some(sum) => sum.merge(summary),
@@ -474,6 +490,29 @@ mod tests {
             assert!(found >= exact && found <= exact + exact / 32, "{permille}: {found}, exactly {exact}");
         }
         assert_eq!(distribution.quantile(1000), 996, "never above the greatest");
+    }
+
+    #[test]
+    fn runs_and_namespaces_lose_nothing() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.iter().count(), 0);
+        [0, 0, 5, 0, 5, 5].iter().for_each(|value| runs.add(*value));
+        assert_eq!(runs.iter().collect::<Vec<_>>(), [(0, 2), (5, 1), (0, 1), (5, 2)]);
+
+        let mut measures = Measures::default();
+        let mut replies = Replies::default();
+        for round in 0..3 {
+            for node in 0..20 {
+                replies.read.add(&format!("/n{node}/below").as_str().into(), round);
+            }
+        }
+        for outside in ["/", "", "relative"] {
+            replies.read.add(&outside.into(), 1);
+        }
+        measures.add_replies(&replies);
+        assert_eq!(measures.read.len(), 20);
+        let expected = Summary { count: 3, sum: 3, min: 0, max: 2 };
+        assert!(measures.read.values().all(|summary| *summary == expected), "{:?}", measures.read);
     }
 
     #[test]

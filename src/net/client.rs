@@ -432,13 +432,13 @@ fn poll_io(
     may_read: bool,
     read_size: usize,
 ) -> Poll<Event> {
-    if !sending.is_empty() {
-        if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending) {
-            if let Ok(n) = written {
-                sending.advance(n);
-            }
-            return Poll::Ready(Event::Written(written));
+    if !sending.is_empty()
+        && let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending)
+    {
+        if let Ok(n) = written {
+            sending.advance(n);
         }
+        return Poll::Ready(Event::Written(written));
     }
     if may_read && stream.poll_read_ready(cx).is_ready() {
         inbox.reserve(read_size);

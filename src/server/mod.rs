@@ -339,9 +339,9 @@ impl<'a> Delivery<'a> {
         Self { shared, conns, woken, now, replies: Replies::default(), answered: 0, events: 0 }
     }
 
-    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State)) {
+    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State, &mut Replies)) {
         let Some(conn) = self.conns.get(&conn) else { return };
-        act(conn, &mut conn.state.lock());
+        act(conn, &mut conn.state.lock(), &mut self.replies);
         if conn.mark_woken() {
             self.woken.push(conn.clone());
         }
@@ -360,9 +360,9 @@ impl Drop for Delivery<'_> {
 impl Deliver for Delivery<'_> {
     fn answer(&mut self, conn: ConnId, tree: &Tree, watches: &mut WatchTable, reply: impl FnOnce(&mut BytesMut)) {
         let (shared, now) = (self.shared, self.now);
-        let (mut replies, mut answered) = (std::mem::take(&mut self.replies), 0);
+        let mut answered = 0;
         let watches = RefCell::new(watches);
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             let asked = state.gate.on_write_answered();
             answered += 1;
             if !state.is_sending() {
@@ -378,20 +378,18 @@ impl Deliver for Delivery<'_> {
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
                 let start = state.out.len();
                 answer_on_the_spot(shared, conn, state, tree, lock, asked.xid, &request);
-                count_read(&mut replies, &request, &state.out[start..]);
+                count_read(replies, &request, &state.out[start..]);
                 let bytes = state.out.len() - start;
                 replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
             }
         });
-        self.replies = replies;
         self.answered += answered;
     }
 
     fn event(&mut self, conn: ConnId, zxid: Zxid, event: EventType, path: &str, acl: &[Acl]) {
         let shared = self.shared;
-        let mut replies = std::mem::take(&mut self.replies);
         let mut events = 0;
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             if !state.is_sending() || acl::authorise(&shared.acl_rules, acl, &state.identities, acl::READ).is_err() {
                 return;
             }
@@ -405,15 +403,13 @@ impl Deliver for Delivery<'_> {
             state.stats.sent += 1;
             events += 1;
         });
-        self.replies = replies;
         self.events += events;
     }
 
     fn session_opened(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
         let now = self.now;
-        let mut replies = std::mem::take(&mut self.replies);
         let mut opened = 0;
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             let start = state.out.len();
             if open_session(conn, state, session, timeout_ms) {
                 let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked };
@@ -422,12 +418,11 @@ impl Deliver for Delivery<'_> {
                 opened = 1;
             }
         });
-        self.replies = replies;
         self.events += opened;
     }
 
     fn close(&mut self, conn: ConnId) {
-        self.with(conn, |_, state| state.close());
+        self.with(conn, |_, state, _| state.close());
     }
 }
 
