@@ -162,13 +162,18 @@ impl Namespaces {
     /// The root belongs to none.
     pub fn add(&mut self, path: &Text, bytes: i64) {
         let Some(below_root) = path.strip_prefix('/') else { return };
+        if let Some((now, summary)) = &mut self.now
+            && let Some(rest) = below_root.strip_prefix(now.as_str())
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return summary.add(bytes);
+        }
         let length = below_root.find('/').unwrap_or(below_root.len());
         let namespace = &below_root[..length];
         if namespace.is_empty() {
             return;
         }
-        let recent = self.now.iter_mut().chain(self.before.iter_mut().rev().take(LOOK_BACK));
-        for (other, summary) in recent {
+        for (other, summary) in self.before.iter_mut().rev().take(LOOK_BACK) {
             if other.as_str() == namespace {
                 return summary.add(bytes);
             }
@@ -502,6 +507,7 @@ mod tests {
         let mut measures = Measures::default();
         let mut replies = Replies::default();
         for round in 0..3 {
+            // A name that begins like another one is not that one.
             for node in 0..20 {
                 replies.read.add(&format!("/n{node}/below").as_str().into(), round);
             }
