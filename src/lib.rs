@@ -38,6 +38,8 @@ pub mod clock;
 pub mod disk;
 #[cfg(all(feature = "shell", not(feature = "io")))]
 mod image_none;
+#[cfg(feature = "io")]
+pub mod image_rocksdb;
 #[cfg(feature = "shell")]
 pub mod net;
 #[cfg(feature = "shell")]

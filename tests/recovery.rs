@@ -13,7 +13,7 @@ use support::sim::World;
 use support::trees;
 use zooid::acl::Acl;
 use zooid::id::{SessionId, Zxid};
-use zooid::storage::image::{Capture, Keeper, Progress};
+use zooid::storage::image::{Keeper, Progress};
 use zooid::storage::{Image, ImageState, Notice, Options, Recovered, Refusal, Replay, StorageError, recover};
 use zooid::tree::{NodeRef, TreeRules};
 
@@ -66,8 +66,8 @@ fn open_plainly(world: &World) -> Recovered {
 /// Brings the image up to the recovered state, as a server does after its start.
 fn fill_image(world: &World, recovered: &mut Recovered) {
     world.image.open().unwrap();
-    let mut keeper = Keeper::new(0, recovered.anchor, recovered.known_snapshots.clone(), 0);
-    let mut capture = Capture::new();
+    let mut keeper = Keeper::new(0, recovered, 0);
+    let mut capture = keeper.begin();
     while capture.take(&mut recovered.tree) == Progress::More {}
     let batch = keeper.finish(capture, &mut recovered.tree).ok().expect("the anchor is known");
     world.image.write(&batch).unwrap();

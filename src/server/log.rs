@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
 use super::Shared;
-use crate::disk::FsDisk;
+use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::node::input::Input;
 use crate::stats::LogFlush;
@@ -78,7 +78,7 @@ impl LogQueue {
 const MARK_DELAY: Duration = Duration::from_secs(1);
 
 /// Writes until the server stops and nothing waits.
-pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FsDisk>) {
+pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FileDisk>) {
     let mut full = false;
     let mut marked = Instant::now();
     loop {
@@ -142,13 +142,7 @@ fn report_new_file(before: Option<(LogName, u64)>, after: Option<(LogName, u64)>
 }
 
 /// Makes durable what was appended since `began`.
-fn sync(
-    shared: &Shared,
-    queue: &LogQueue,
-    writer: &mut LogWriter<FsDisk>,
-    began: Instant,
-    flush: &mut LogFlush,
-) {
+fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FileDisk>, began: Instant, flush: &mut LogFlush) {
     let file_bytes = writer.file().map_or(0, |(_, bytes)| bytes);
     let started = Instant::now();
     let durable = or_die(writer.sync());
@@ -187,6 +181,8 @@ fn or_die<T>(result: Result<T, StorageError>) -> T {
 
 /// Nothing is acknowledged any more, so the process ends: another start reads what is really there.
 fn die(error: &StorageError) -> ! {
-    error!("Severe unrecoverable error, exiting: {error}. No write that was not acknowledged is promised; start again once the device works");
+    error!(
+        "Severe unrecoverable error, exiting: {error}. No write that was not acknowledged is promised; start again once the device works"
+    );
     std::process::exit(super::start::EXIT_STORAGE);
 }

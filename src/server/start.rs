@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::image::{ImageTask, Schedule};
+use super::image::{ImageTask, Upkeep};
 use super::log::LogQueue;
 use super::{Shared, image, log};
 use crate::acl::AclRules;
@@ -18,12 +19,13 @@ use crate::admin::environment;
 use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
-use crate::disk::{FsDisk, Lock};
+use crate::disk::{self, FileDisk, Lock};
 use crate::net::listen;
 use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
 use crate::storage::image::Keeper;
+use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, recover};
 use crate::tree::TreeRules;
 use crate::tree::snapshot::Compression;
@@ -34,6 +36,8 @@ pub const EXIT_STORAGE: i32 = 10;
 pub const EXIT_UNEXPECTED: i32 = 1;
 /// Java: `ExitCode.INVALID_INVOCATION`.
 pub const EXIT_INVALID: i32 = 2;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Writes what parsing the configuration found to the log.
 pub fn log_notices(notices: &[config::Notice]) {
@@ -85,27 +89,21 @@ pub fn serve(config: Config) -> i32 {
         }
     };
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, load_ms, image, snapshots, writer } = opened;
+    let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, writer } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new();
     let seed = random_seed();
-    let Recovered { tree, digest_check, anchor, known_snapshots, .. } = recovered;
-    let schedule = Schedule {
-        snap_count: config.node.snap_count.into(),
-        last: recovered.snapshot,
-        last_bytes: recovered.snapshot_bytes,
-        txns_since: recovered.txns_since_snapshot,
-        bytes_since: recovered.bytes_since_snapshot,
-    };
+    let schedule = SnapshotSchedule::new(config.node.snap_count.into(), &recovered);
+    let keeper = Keeper::new(0, &recovered, 0);
+    let Recovered { tree, digest_check, replayed, .. } = recovered;
     let mut node = Node::new(node_rules(&config), &tree, digest_check, clock.mono(), clock::wall_ms());
     let last_zxid = tree.last_zxid();
     let shared = Arc::new(Shared::new(config, clock, tree, seed, port));
     {
         let mut measures = shared.counters.measures.lock();
         measures.load_time_ms.add(load_ms);
-        measures.replayed.add(recovered.replayed as i64);
+        measures.replayed.add(replayed as i64);
     }
-    let keeper = Keeper::new(0, anchor, known_snapshots, 0);
     let compression = compression(shared.config.node.snapshot_compression);
 
     let log_thread = spawn("zooid-log", {
@@ -114,7 +112,10 @@ pub fn serve(config: Config) -> i32 {
     });
     let image_thread = image.map(|image| {
         let (shared, queue) = (shared.clone(), queue.clone());
-        let task = ImageTask { image, keeper, snapshots, compression, schedule };
+        let retain = shared.config.node.autopurge_retain_count as usize;
+        let purge_every = shared.config.node.autopurge_interval_hours.map(|hours| HOUR * hours);
+        let upkeep = Upkeep { snapshots: Arc::new(snapshots), logs, compression, schedule, retain, purge_every };
+        let task = ImageTask::new(image, keeper, upkeep);
         spawn("zooid-image", move || image::run(&shared, &queue, task))
     });
     let node_thread = spawn("zooid-node", {
@@ -155,6 +156,9 @@ fn log_settings(config: &Config) {
     info!("minSessionTimeout set to {} ms", node.min_session_timeout_ms);
     info!("maxSessionTimeout set to {} ms", node.max_session_timeout_ms);
     info!("clientPortListenBacklog set to {}", node.client_port_listen_backlog);
+    if node.autopurge_interval_hours.is_none() {
+        info!("Purge task is not scheduled.");
+    }
     info!("Starting server");
 }
 
@@ -189,8 +193,9 @@ pub struct Opened {
     load_ms: i64,
     /// `None`: there is none this time.
     image: Option<ServerImage>,
-    snapshots: FsDisk,
-    writer: LogWriter<FsDisk>,
+    snapshots: FileDisk,
+    logs: FileDisk,
+    writer: LogWriter<FileDisk>,
 }
 
 /// Why the directories can't be used.
@@ -203,14 +208,15 @@ impl Opened {
     pub fn open(config: &Config) -> Result<Self, OpenFailure> {
         let node = &config.node;
         let own_dir = node.data_dir.join("zooid");
-        let failure = |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
+        let failure =
+            |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
         let disks = || Disks {
-            log: FsDisk::new(version_dir(&node.data_log_dir)),
-            snap: FsDisk::new(version_dir(&node.data_dir)),
-            log_home: FsDisk::new(&node.data_log_dir),
-            own: FsDisk::new(&own_dir),
+            log: FileDisk::new(version_dir(&node.data_log_dir)),
+            snap: FileDisk::new(version_dir(&node.data_dir)),
+            log_home: FileDisk::new(&node.data_log_dir),
+            own: FileDisk::new(&own_dir),
         };
-        let lock = Lock::take(&own_dir, &node.data_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
+        let lock = take_lock(&own_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
         let image = ServerImage::new(own_dir.join("image"));
         let options = Options {
             rules: tree_rules(config),
@@ -223,8 +229,7 @@ impl Opened {
             give_up_after: None,
         };
         let started = Instant::now();
-        let recovered =
-            recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
+        let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
         for notice in &recovered.notices {
             warn!("{notice:?}");
         }
@@ -249,7 +254,18 @@ impl Opened {
         };
         let Disks { log, snap, own, .. } = disks();
         let writer = LogWriter::new(log, own, &recovered.log, log_options);
-        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, writer })
+        let logs = FileDisk::new(version_dir(&node.data_log_dir));
+        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs, writer })
+    }
+}
+
+/// One process at a time: two would write over each other.
+fn take_lock(own_dir: &Path) -> anyhow::Result<Lock> {
+    let context = || format!("cannot lock {}", own_dir.display());
+    std::fs::create_dir_all(own_dir).with_context(context)?;
+    match disk::lock(own_dir).with_context(context)? {
+        Some(lock) => Ok(lock),
+        None => anyhow::bail!("{} is locked by another process, which serves it: stop that first", own_dir.display()),
     }
 }
 

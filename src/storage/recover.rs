@@ -476,7 +476,10 @@ fn open_image<D: Disk, I: Image>(
     let say = |error: image::ImageError| error.to_string();
     image.open().map_err(say)?;
     let view = image.view().map_err(say)?;
-    let Some(meta) = image::meta(&view).map_err(say)? else { return Ok(None) };
+    let Some(meta) = image::meta(&view).map_err(say)? else {
+        let unfinished = image::has_rows(&view).map_err(say)?;
+        return if unfinished { Err("it was not filled to its end".to_owned()) } else { Ok(None) };
+    };
     if meta.server != options.server {
         return Err(format!("it is that of server {}", meta.server));
     }
