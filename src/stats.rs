@@ -3,7 +3,10 @@
 //! Counting must cost next to nothing where requests run. So a batch of requests is tallied in a struct of its
 //! own, without locks, and merged into [`Measures`] once; nothing here is shared but that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use jute::Text;
 
 /// How many samples, their sum, the least and the greatest. Both are 0 as long as there is none, as for Java.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -75,8 +78,8 @@ impl Distribution {
     }
 
     pub fn add_runs(&mut self, runs: &Runs) {
-        for (value, times) in &runs.0 {
-            self.add_many(*value, *times);
+        for (value, times) in runs.iter() {
+            self.add_many(value, times);
         }
     }
 
@@ -123,20 +126,79 @@ fn greatest(bucket: usize) -> u64 {
 
 /// Values as they come, equal neighbours counted together: what one batch adds to a distribution.
 #[derive(Clone, Debug, Default)]
-pub struct Runs(Vec<(i64, u64)>);
+pub struct Runs {
+    now: (i64, u64),
+    /// Empty for most batches.
+    before: Vec<(i64, u64)>,
+}
 
 impl Runs {
     pub fn add(&mut self, value: i64) {
-        match self.0.last_mut() {
-            Some((last, times)) if *last == value => *times += 1,
-            _ => self.0.push((value, 1)),
+        if self.now.0 != value {
+            if self.now.1 > 0 {
+                self.before.push(self.now);
+            }
+            self.now = (value, 0);
         }
+        self.now.1 += 1;
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
-        self.0.iter().copied()
+        let now = Some(self.now).filter(|(_, times)| *times > 0);
+        self.before.iter().copied().chain(now)
     }
 }
+
+/// Bytes by top-level node, as one batch adds them: most of its requests look at the same one. A name may
+/// stand there again, when the batch has many.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces {
+    now: Option<(Text, Summary)>,
+    /// Empty for most batches.
+    before: Vec<(Text, Summary)>,
+}
+
+impl Namespaces {
+    /// The root belongs to none.
+    pub fn add(&mut self, path: &Text, bytes: i64) {
+        let Some(below_root) = path.strip_prefix('/') else { return };
+        if let Some((now, summary)) = &mut self.now
+            && let Some(rest) = below_root.strip_prefix(now.as_str())
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return summary.add(bytes);
+        }
+        let length = below_root.find('/').unwrap_or(below_root.len());
+        let namespace = &below_root[..length];
+        if namespace.is_empty() {
+            return;
+        }
+        for (other, summary) in self.before.iter_mut().rev().take(LOOK_BACK) {
+            if other.as_str() == namespace {
+                return summary.add(bytes);
+            }
+        }
+        let first = Summary { count: 1, sum: bytes, min: bytes, max: bytes };
+        self.before.extend(self.now.replace((path.slice(1, 1 + length), first)));
+    }
+
+    fn merge_into(&self, all: &mut BTreeMap<Box<str>, Summary>) {
+        for (namespace, summary) in self.before.iter().chain(&self.now) {
+            let is_full = all.len() >= MAX_NAMESPACES;
+            match all.get_mut(namespace.as_str()) {
+                Some(sum) => sum.merge(summary),
+                // Clients choose the names: past this many, new ones are not told apart from nothing.
+                None if is_full => {}
+                None => {
+                    all.insert(namespace.as_str().into(), *summary);
+                }
+            }
+        }
+    }
+}
+
+const LOOK_BACK: usize = 8;
+const MAX_NAMESPACES: usize = 1000;
 
 /// Bytes of replies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -178,6 +240,8 @@ pub struct Replies {
     watch_bytes: u64,
     /// Replies whose connection was gone.
     pub stale: u64,
+    /// Bytes of paths, data and stats that were read.
+    pub read: Namespaces,
 }
 
 impl Replies {
@@ -292,6 +356,11 @@ pub struct Measures {
     pub watch_bytes: u64,
     pub stale_replies: u64,
     pub fired: Fired,
+    /// By top-level node: paths, data and stats that were read, paths and data that were written, in bytes.
+    pub read: BTreeMap<Box<str>, Summary>,
+    pub written: BTreeMap<Box<str>, Summary>,
+    /// Requests that a hard quota refused.
+    pub quota_exceeded: BTreeMap<Box<str>, u64>,
 
     // Connections.
     pub connection_requests: u64,
@@ -303,19 +372,18 @@ pub struct Measures {
     pub ensemble_auth: EnsembleAuth,
 
     // The Node.
-    pub inputs: u64,
-    /// Inputs taken at once.
-    pub inputs_taken: Summary,
-    /// Microseconds of each input.
+    pub requests: u64,
+    /// Requests taken at once.
+    pub requests_taken: Summary,
+    /// Microseconds of each request.
     pub prepare_time: Summary,
     pub pauses_ms: Distribution,
 
     // The disk.
     pub log: LogMeasures,
     pub snapshot_time_ms: Summary,
+    /// Of the image or the snapshot, and of the log behind it.
     pub load_time_ms: Summary,
-    pub snapshot_load_time_ms: Summary,
-    pub replay_time_ms: Summary,
     pub replayed: Summary,
 }
 
@@ -335,21 +403,23 @@ impl Measures {
         self.response_bytes += replies.response_bytes;
         self.watch_bytes += replies.watch_bytes;
         self.stale_replies += replies.stale;
+        replies.read.merge_into(&mut self.read);
     }
 
-    /// The Node took `count` inputs at once, which kept it busy for `took`.
-    pub fn on_inputs(&mut self, count: u64, took: Duration) {
-        self.inputs += count;
-        self.inputs_taken.add(count as i64);
+    /// The Node took `count` requests at once, which kept it busy for `took`.
+    pub fn on_requests(&mut self, count: u64, took: Duration) {
+        self.requests += count;
+        self.requests_taken.add(count as i64);
         let each = took.as_micros() as i64 / count.max(1) as i64;
         self.prepare_time.add_many(each, count);
     }
 
     /// Transactions were applied at `wall_ms` that were created at the times in `created`.
-    pub fn on_applied(&mut self, created: &Runs, fired: &Fired, wall_ms: i64) {
+    pub fn on_applied(&mut self, created: &Runs, written: &Namespaces, fired: &Fired, wall_ms: i64) {
         for (time, times) in created.iter() {
             self.propagation_latency.add_many((wall_ms - time).max(0), times);
         }
+        written.merge_into(&mut self.written);
         self.fired.merge(fired);
     }
 
@@ -369,6 +439,14 @@ impl Measures {
         self.watch_bytes += other.watch_bytes;
         self.stale_replies += other.stale_replies;
         self.fired.merge(&other.fired);
+        for (own, other) in [(&mut self.read, &other.read), (&mut self.written, &other.written)] {
+            for (namespace, summary) in other {
+                own.entry(namespace.clone()).or_default().merge(summary);
+            }
+        }
+        for (namespace, count) in &other.quota_exceeded {
+            *self.quota_exceeded.entry(namespace.clone()).or_default() += count;
+        }
         self.connection_requests += other.connection_requests;
         self.revalidations += other.revalidations;
         self.connections_dropped += other.connections_dropped;
@@ -378,15 +456,13 @@ impl Measures {
         self.ensemble_auth.success += other.ensemble_auth.success;
         self.ensemble_auth.skip += other.ensemble_auth.skip;
         self.ensemble_auth.fail += other.ensemble_auth.fail;
-        self.inputs += other.inputs;
-        self.inputs_taken.merge(&other.inputs_taken);
+        self.requests += other.requests;
+        self.requests_taken.merge(&other.requests_taken);
         self.prepare_time.merge(&other.prepare_time);
         self.pauses_ms.merge(&other.pauses_ms);
         self.log.merge(&other.log);
         self.snapshot_time_ms.merge(&other.snapshot_time_ms);
         self.load_time_ms.merge(&other.load_time_ms);
-        self.snapshot_load_time_ms.merge(&other.snapshot_load_time_ms);
-        self.replay_time_ms.merge(&other.replay_time_ms);
         self.replayed.merge(&other.replayed);
     }
 }
@@ -419,6 +495,30 @@ mod tests {
             assert!(found >= exact && found <= exact + exact / 32, "{permille}: {found}, exactly {exact}");
         }
         assert_eq!(distribution.quantile(1000), 996, "never above the greatest");
+    }
+
+    #[test]
+    fn runs_and_namespaces_lose_nothing() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.iter().count(), 0);
+        [0, 0, 5, 0, 5, 5].iter().for_each(|value| runs.add(*value));
+        assert_eq!(runs.iter().collect::<Vec<_>>(), [(0, 2), (5, 1), (0, 1), (5, 2)]);
+
+        let mut measures = Measures::default();
+        let mut replies = Replies::default();
+        for round in 0..3 {
+            // A name that begins like another one is not that one.
+            for node in 0..20 {
+                replies.read.add(&format!("/n{node}/below").as_str().into(), round);
+            }
+        }
+        for outside in ["/", "", "relative"] {
+            replies.read.add(&outside.into(), 1);
+        }
+        measures.add_replies(&replies);
+        assert_eq!(measures.read.len(), 20);
+        let expected = Summary { count: 3, sum: 3, min: 0, max: 2 };
+        assert!(measures.read.values().all(|summary| *summary == expected), "{:?}", measures.read);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Word {
     }
 
     /// The answer while there is no server behind the port; `None` for words that do without one.
-    fn without_server(self) -> Option<String> {
+    pub(super) fn without_server(self) -> Option<String> {
         match self {
             Self::Ruok | Self::Envi | Self::Gtmk | Self::Stmk | Self::TelnetClose => None,
             Self::Isro => Some("null".to_owned()),
@@ -133,10 +133,10 @@ pub fn answer(shared: &Shared, asking: &Conn, word: &[u8; 4], argument: &[u8]) -
 }
 
 fn execute(shared: &Shared, asking: &Conn, word: Word, argument: &[u8]) -> String {
-    if !is_serving(shared) {
-        if let Some(answer) = word.without_server() {
-            return answer;
-        }
+    if !is_serving(shared)
+        && let Some(answer) = word.without_server()
+    {
+        return answer;
     }
     let not_serving = || word.without_server().unwrap_or_default();
     match word {

@@ -123,6 +123,15 @@ pub fn metrics<'a>(figures: &'a Figures<'_>) -> Vec<Metric<'a>> {
     counters(figures, &mut put);
     basic_summaries(measures, &mut put);
     advanced_summaries(measures, &mut put);
+    let by_namespace = [("read_per_namespace", &measures.read), ("write_per_namespace", &measures.written)];
+    for (name, namespaces) in by_namespace {
+        let sums = namespaces.iter();
+        all.extend(sums.map(|(key, sum)| Metric { name, key: Some(key), value: Value::Basic(*sum, Unit::Plain) }));
+    }
+    for (key, count) in &measures.quota_exceeded {
+        let name = "quota_exceeded_error_per_namespace";
+        all.push(Metric { name, key: Some(key), value: Value::Counter(*count) });
+    }
     for (key, quota) in quotas {
         let values = [
             ("quota_count_limit_per_namespace", quota.count_limit),
@@ -187,7 +196,7 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         ("bytes_received_count", totals.bytes_received),
         ("request_throttle_wait_count", NEVER),
         ("requests_not_forwarded_to_commit_processor", NEVER),
-        ("prep_processor_request_queued", measures.inputs),
+        ("prep_processor_request_queued", measures.requests),
         ("stale_replies", measures.stale_replies),
         ("response_bytes", measures.response_bytes),
         ("ensemble_auth_fail", measures.ensemble_auth.fail),
@@ -235,10 +244,9 @@ fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, V
         ("node_created_watch_count", fired.created, Unit::Plain),
         ("connection_token_deficit", NEVER, Unit::Plain),
         ("node_deleted_watch_count", fired.deleted, Unit::Plain),
-        ("startup_txns_load_time", measures.replay_time_ms, Unit::Plain),
         ("sync_processor_queue_size", log.queue_size, Unit::Plain),
         ("follower_sync_time", NEVER, Unit::Plain),
-        ("prep_processor_queue_size", measures.inputs_taken, Unit::Plain),
+        ("prep_processor_queue_size", measures.requests_taken, Unit::Plain),
         ("fsynctime", log.fsync, Unit::Micros),
         ("inflight_snap_count", NEVER, Unit::Plain),
         ("restore_time", NEVER, Unit::Plain),
@@ -254,7 +262,6 @@ fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, V
         ("node_children_watch_count", fired.children_changed, Unit::Plain),
         ("observer_sync_time", NEVER, Unit::Plain),
         ("node_changed_watch_count", fired.data_changed, Unit::Plain),
-        ("startup_snap_load_time", measures.snapshot_load_time_ms, Unit::Plain),
     ];
     for (name, summary, unit) in summaries {
         put(name, Value::Basic(summary, unit));

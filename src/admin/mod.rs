@@ -1,5 +1,7 @@
 //! What operators ask a running server.
 
+#[cfg(test)]
+mod checks;
 pub mod environment;
 pub mod four_letter;
 pub mod java;
@@ -10,11 +12,14 @@ pub mod text;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
+use tracing::warn;
 
 use metrics::Totals;
 use questions::Questions;
 
+use crate::prepare::{QuotaExceeded, QuotaOf, Strictness};
 use crate::server::Shared;
+use crate::session::Mono;
 use crate::stats::Measures;
 
 /// What only operators see or set.
@@ -26,6 +31,8 @@ pub struct Admin {
     /// What was measured before the last reset: a counter that Prometheus reads never goes back.
     pub before_reset: Mutex<Measures>,
     pub questions: Questions,
+    /// When a quota was last said to be exceeded.
+    quota_logged: AtomicI64,
 }
 
 impl Default for Admin {
@@ -35,8 +42,37 @@ impl Default for Admin {
             totals_at_reset: Mutex::default(),
             before_reset: Mutex::default(),
             questions: Questions::default(),
+            quota_logged: AtomicI64::new(Mono::MIN),
         }
     }
+}
+
+impl Admin {
+    /// Counts a refusal, and says so, but not ten times within a tenth of a second (Java: `RateLogger`).
+    pub fn on_quota_exceeded(&self, shared: &Shared, exceeded: &QuotaExceeded) {
+        const SILENCE_MS: Mono = 100;
+        if exceeded.strictness == Strictness::Hard {
+            let namespace = exceeded.subject.split('/').nth(1).unwrap_or_default();
+            let mut measures = shared.counters.measures.lock();
+            *measures.quota_exceeded.entry(namespace.into()).or_default() += 1;
+        }
+        let now = shared.clock.mono();
+        if now.saturating_sub(self.quota_logged.load(Ordering::Relaxed)) >= SILENCE_MS {
+            self.quota_logged.store(now, Ordering::Relaxed);
+            warn!("{}", quota_text(exceeded));
+        }
+    }
+}
+
+fn quota_text(exceeded: &QuotaExceeded) -> String {
+    let QuotaExceeded { subject, of, strictness, current, limit } = exceeded;
+    let (current_name, limit_name) = match (of, strictness) {
+        (QuotaOf::Count, Strictness::Soft) => ("count", "softCountLimit"),
+        (QuotaOf::Count, Strictness::Hard) => ("count", "hardCountLimit"),
+        (QuotaOf::Bytes, Strictness::Soft) => ("bytes", "softByteLimit"),
+        (QuotaOf::Bytes, Strictness::Hard) => ("bytes", "hardByteLimit"),
+    };
+    format!("Quota exceeded: {subject} [current {current_name}={current}, {limit_name}={limit}]")
 }
 
 /// What was counted since the start.

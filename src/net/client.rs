@@ -30,7 +30,7 @@ use crate::node::input::Input;
 use crate::node::reply;
 use crate::proto::ErrorCode;
 use crate::proto::request::{Frame, Request, Write, decode};
-use crate::server::{Shared, answer_on_the_spot};
+use crate::server::{Shared, answer_on_the_spot, count_read};
 use crate::stats::Replies;
 
 /// What one read takes at most while there is no session; all that such a connection costs.
@@ -192,6 +192,8 @@ impl Task<'_> {
                 stream.write_all_buf(&mut self.sending).await?;
                 self.sending = std::mem::take(&mut self.conn.state.lock().out);
                 if self.sending.is_empty() {
+                    // First, so that who hears the end and asks again is not shown this connection.
+                    self.shared.registry.remove(self.conn);
                     return stream.shutdown().await;
                 }
             }
@@ -363,6 +365,7 @@ impl Task<'_> {
                     let lock = || shared.watches.lock();
                     let start = state.out.len();
                     answer_on_the_spot(shared, conn, &mut state, tree, lock, xid, &request);
+                    count_read(&mut replies, &request, &state.out[start..]);
                     let bytes = state.out.len() - start;
                     replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
                     answered += 1;
@@ -429,13 +432,13 @@ fn poll_io(
     may_read: bool,
     read_size: usize,
 ) -> Poll<Event> {
-    if !sending.is_empty() {
-        if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending) {
-            if let Ok(n) = written {
-                sending.advance(n);
-            }
-            return Poll::Ready(Event::Written(written));
+    if !sending.is_empty()
+        && let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending)
+    {
+        if let Ok(n) = written {
+            sending.advance(n);
         }
+        return Poll::Ready(Event::Written(written));
     }
     if may_read && stream.poll_read_ready(cx).is_ready() {
         inbox.reserve(read_size);

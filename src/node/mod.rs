@@ -30,7 +30,7 @@ use crate::prepare::{Context, PrepareRules, Preparer};
 use crate::proto::ErrorCode;
 use crate::proto::request::Write;
 use crate::session::{self, Liveness, Mono, SessionIds, SessionTable};
-use crate::stats::Runs;
+use crate::stats::{Namespaces, Runs};
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::{Outcome, Tree, Witness};
 use crate::txn::{Header, Logged, Txn};
@@ -100,6 +100,8 @@ pub struct Node {
     stats: NodeStats,
     /// When the transactions were created that were applied since the shell last asked.
     created: Runs,
+    /// What those wrote.
+    written: Namespaces,
 }
 
 impl Node {
@@ -124,6 +126,7 @@ impl Node {
             disk_full: false,
             stats: NodeStats::default(),
             created: Runs::default(),
+            written: Namespaces::default(),
             rules,
         }
     }
@@ -139,9 +142,9 @@ impl Node {
         }
     }
 
-    /// The times of the transactions applied since the last call.
-    pub fn take_created(&mut self) -> Runs {
-        std::mem::take(&mut self.created)
+    /// The times of the transactions applied since the last call, and the bytes that they wrote.
+    pub fn take_applied(&mut self) -> (Runs, Namespaces) {
+        (std::mem::take(&mut self.created), std::mem::take(&mut self.written))
     }
 
     pub fn sessions(&self) -> &SessionTable {
@@ -245,6 +248,8 @@ impl Node {
             internal: false,
         };
         let txn = self.preparer.prepare(tree, &context, write);
+        let exceeded = self.preparer.take_exceeded();
+        effects.extend(exceeded.map(|exceeded| Effect::Notice(Notice::QuotaExceeded(exceeded))));
         if matches!(write, Write::CloseSession) {
             self.sessions.close(session);
         }
@@ -369,6 +374,7 @@ impl Node {
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;
         self.created.add(header.time);
+        count_written(&mut self.written, &txn, &outcome);
         self.preparer.on_applied(zxid);
         if tree.keeps_digest() {
             let verdict = self.digests.on_applied(zxid, tree.digest(), digest);
@@ -397,6 +403,22 @@ impl Node {
             }
             (_, None) => {}
         }
+    }
+}
+
+/// Java: `DataTree.updateWriteStat`.
+fn count_written(written: &mut Namespaces, txn: &Txn, outcome: &Outcome) {
+    let mut count = |path: &Text, data: usize| written.add(path, (path.len() + data) as i64);
+    match (txn, outcome) {
+        (_, Outcome::Failed(_)) => {}
+        (Txn::Create(create), _) => count(&create.path, create.data.as_ref().map_or(0, |data| data.len())),
+        (Txn::SetData { path, data, .. }, _) => count(path, data.as_ref().map_or(0, |data| data.len())),
+        (Txn::Delete { path, .. }, _) => count(path, 0),
+        (Txn::CloseSession { paths: Some(paths) }, _) => paths.iter().for_each(|path| count(path, 0)),
+        (Txn::Multi(members), Outcome::Multi(outcomes)) => {
+            members.iter().zip(outcomes).for_each(|(member, outcome)| count_written(written, member, outcome));
+        }
+        _ => {}
     }
 }
 

@@ -136,6 +136,36 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
     }
 }
 
+/// The node that a reply shows, and how many bytes of it: path, data or names of children, and the Stat. Java
+/// counts the Stat whether it is sent or not (`DataTree.updateReadStat`); multiReads are not looked into.
+pub fn shown<'a>(read: &'a Read, reply: &[u8]) -> Option<(&'a Text, i64)> {
+    const HEADER: usize = 4 + 16;
+    const STAT: usize = 68;
+    const COUNT: usize = 4;
+    let (err, body) = (reply.get(16..HEADER)?, &reply[HEADER..]);
+    if err != [0; 4] {
+        return None;
+    }
+    let bytes = match read {
+        Read::Exists { .. } => STAT,
+        Read::GetData { .. } => body.len() - COUNT,
+        Read::GetChildren { .. } | Read::GetChildren2 { .. } => {
+            let count = u32::from_be_bytes(*body.first_chunk()?) as usize;
+            let stat = if matches!(read, Read::GetChildren2 { .. }) { STAT } else { 0 };
+            body.len() - stat - COUNT - COUNT * count + STAT
+        }
+        _ => return None,
+    };
+    let (Read::Exists { path, .. }
+    | Read::GetData { path, .. }
+    | Read::GetChildren { path, .. }
+    | Read::GetChildren2 { path, .. }) = read
+    else {
+        return None;
+    };
+    Some((path, (path.len() + bytes) as i64))
+}
+
 #[derive(Clone, Copy)]
 struct Place<'a> {
     tree: &'a Tree,
@@ -276,5 +306,57 @@ fn write_identities(w: &mut Writer<'_>, identities: &[Identity]) {
         };
         w.text(Some(scheme));
         w.text(Some(user));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::acl::Acl;
+    use crate::id::Zxid;
+    use crate::tree::{TreeRules, Unwatched};
+    use crate::txn::{Create, CreateKind, Header, Txn};
+
+    // config 5.3: read_per_namespace
+    #[test]
+    fn what_a_reply_shows_is_what_java_counts() {
+        let mut tree = Tree::new(TreeRules::default());
+        for (counter, path, data) in [(1, "/app", &b""[..]), (2, "/app/config", b"ab"), (3, "/app/x", b"")] {
+            let header = Header { session: SessionId(7), cxid: 0, zxid: Zxid::new(0, counter), time: 0 };
+            let create = Create {
+                kind: CreateKind::Create { ephemeral: false },
+                path: path.into(),
+                data: Some(data.to_vec().into()),
+                acl: Some(Acl::open()),
+                parent_cversion: -1,
+            };
+            tree.apply(&header, &Txn::Create(create), &mut Unwatched);
+        }
+        let watches = RefCell::new(WatchTable::default());
+        let rules = AclRules { skip: false, digest: true };
+        let shown_by = |read: Read| {
+            let mut out = BytesMut::new();
+            let reader = Reader {
+                conn: ConnId(1),
+                session: SessionId(7),
+                identities: &[],
+                rules: &rules,
+                max_reply: usize::MAX,
+            };
+            answer(&mut out, &tree, || watches.borrow_mut(), reader, 1, &read);
+            shown(&read, &out).map(|(path, bytes)| (path.to_string(), bytes))
+        };
+        let path = || Text::from("/app/config");
+        let app = || Text::from("/app");
+        let config = "/app/config".to_owned();
+        assert_eq!(shown_by(Read::GetData { path: path(), watch: false }), Some((config.clone(), 11 + 2 + 68)));
+        assert_eq!(shown_by(Read::Exists { path: path(), watch: false }), Some((config, 11 + 68)));
+        let children = Some(("/app".to_owned(), 4 + 6 + 1 + 68));
+        assert_eq!(shown_by(Read::GetChildren { path: app(), watch: false }), children);
+        assert_eq!(shown_by(Read::GetChildren2 { path: app(), watch: false }), children);
+        assert_eq!(shown_by(Read::GetData { path: "/none".into(), watch: false }), None);
+        assert_eq!(shown_by(Read::Ping), None);
     }
 }

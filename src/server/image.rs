@@ -96,7 +96,7 @@ where
     }
 
     /// Gives a snapshot that is complete its name.
-    fn finish_snapshot(&mut self) {
+    fn finish_snapshot(&mut self, shared: &Shared) {
         if !self.writing.as_ref().is_some_and(|(writing, _)| writing.is_finished()) {
             return;
         }
@@ -107,7 +107,10 @@ where
         };
         match finished {
             Ok(id) => {
-                info!("Snapshotting: {} of {} bytes, {} ms", id.name, id.len, started.elapsed().as_millis());
+                let took_ms = started.elapsed().as_millis();
+                info!(bytes = id.len, "Snapshotting: 0x{:x} to {}", id.name.zxid, id.name);
+                info!("Snapshot taken in {took_ms} ms");
+                shared.counters.measures.lock().snapshot_time_ms.add(took_ms as i64);
                 self.upkeep.schedule.on_snapshot(id.len);
             }
             Err(error) => self.on_no_snapshot(&error),
@@ -194,7 +197,7 @@ where
             return;
         }
         task.count(shared, queue);
-        task.finish_snapshot();
+        task.finish_snapshot(shared);
         if task.upkeep.schedule.is_due() {
             task.begin_snapshot(queue);
         }

@@ -186,15 +186,16 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         let deadline = node.next_deadline().max(last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
         let wait = Duration::from_millis(until).min(LONGEST_WAIT);
-        let asked = Instant::now();
+        let waiting = Instant::now();
         shared.inputs.take(wait, &mut inputs);
-        if let Some(pause) = shared.clock.on_waited(wait, asked.elapsed()) {
+        if let Some(pause) = shared.clock.on_waited(wait, waiting.elapsed()) {
             let pause_ms = pause.as_millis() as u64;
             warn!(pause_ms, "the process stood still; no session expires because of that");
             shared.counters.measures.lock().pauses_ms.add(pause_ms as i64);
         }
         let now = shared.clock.now();
-        let (taken, began) = (inputs.len(), Instant::now());
+        let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
+        let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
         for input in inputs.drain(..) {
             if matches!(input, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
@@ -202,8 +203,8 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
             }
             node.step(now, &shared.tree.read(), input, &mut effects);
         }
-        if taken > 0 {
-            shared.counters.measures.lock().on_inputs(taken as u64, began.elapsed());
+        if asked > 0 {
+            shared.counters.measures.lock().on_requests(asked as u64, began.elapsed());
         }
         if now.mono >= deadline {
             last_tick = now.mono;
@@ -227,7 +228,9 @@ fn apply_all(shared: &Shared, node: &mut Node, effects: &mut Vec<Effect>, log: &
             let mut delivery = Delivery::new(shared, &mut woken);
             node.apply(APPLY_BATCH, &mut tree, &mut watches, &mut delivery, effects);
             drop(delivery);
-            shared.counters.measures.lock().on_applied(&node.take_created(), &watches.take_fired(), clock::wall_ms());
+            let (created, written) = node.take_applied();
+            let fired = watches.take_fired();
+            shared.counters.measures.lock().on_applied(&created, &written, &fired, clock::wall_ms());
         }
         for conn in woken {
             conn.wake_up();
@@ -269,6 +272,7 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid
                 }
                 woken.into_iter().for_each(|conn| conn.wake_up());
             }
+            Effect::Notice(Notice::QuotaExceeded(exceeded)) => shared.admin.on_quota_exceeded(shared, &exceeded),
             Effect::Notice(notice) => log_notice(&notice),
         }
     }
@@ -306,6 +310,7 @@ fn log_notice(notice: &Notice) {
         Notice::DigestMismatch { zxid, expected, actual, first: false } => {
             warn!(%zxid, expected, actual, "Digests are not matching. Value is Zxid.");
         }
+        Notice::QuotaExceeded(_) => unreachable!("counted and logged elsewhere"),
         Notice::LogFull => error!(
             "no room on the device of dataLogDir: writes are refused with OperationTimeout and new sessions by \
              closing, until two log files fit; reads go on"
@@ -334,9 +339,9 @@ impl<'a> Delivery<'a> {
         Self { shared, conns, woken, now, replies: Replies::default(), answered: 0, events: 0 }
     }
 
-    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State)) {
+    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State, &mut Replies)) {
         let Some(conn) = self.conns.get(&conn) else { return };
-        act(conn, &mut conn.state.lock());
+        act(conn, &mut conn.state.lock(), &mut self.replies);
         if conn.mark_woken() {
             self.woken.push(conn.clone());
         }
@@ -355,9 +360,9 @@ impl Drop for Delivery<'_> {
 impl Deliver for Delivery<'_> {
     fn answer(&mut self, conn: ConnId, tree: &Tree, watches: &mut WatchTable, reply: impl FnOnce(&mut BytesMut)) {
         let (shared, now) = (self.shared, self.now);
-        let (mut replies, mut answered) = (std::mem::take(&mut self.replies), 0);
+        let mut answered = 0;
         let watches = RefCell::new(watches);
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             let asked = state.gate.on_write_answered();
             answered += 1;
             if !state.is_sending() {
@@ -373,19 +378,18 @@ impl Deliver for Delivery<'_> {
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
                 let start = state.out.len();
                 answer_on_the_spot(shared, conn, state, tree, lock, asked.xid, &request);
+                count_read(replies, &request, &state.out[start..]);
                 let bytes = state.out.len() - start;
                 replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
             }
         });
-        self.replies = replies;
         self.answered += answered;
     }
 
     fn event(&mut self, conn: ConnId, zxid: Zxid, event: EventType, path: &str, acl: &[Acl]) {
         let shared = self.shared;
-        let mut replies = std::mem::take(&mut self.replies);
         let mut events = 0;
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             if !state.is_sending() || acl::authorise(&shared.acl_rules, acl, &state.identities, acl::READ).is_err() {
                 return;
             }
@@ -399,15 +403,13 @@ impl Deliver for Delivery<'_> {
             state.stats.sent += 1;
             events += 1;
         });
-        self.replies = replies;
         self.events += events;
     }
 
     fn session_opened(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
         let now = self.now;
-        let mut replies = std::mem::take(&mut self.replies);
         let mut opened = 0;
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             let start = state.out.len();
             if open_session(conn, state, session, timeout_ms) {
                 let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked };
@@ -416,12 +418,20 @@ impl Deliver for Delivery<'_> {
                 opened = 1;
             }
         });
-        self.replies = replies;
         self.events += opened;
     }
 
     fn close(&mut self, conn: ConnId) {
-        self.with(conn, |_, state| state.close());
+        self.with(conn, |_, state, _| state.close());
+    }
+}
+
+/// Takes note of what a reply shows of the tree.
+pub fn count_read(replies: &mut Replies, request: &OnTheSpot, reply: &[u8]) {
+    if let OnTheSpot::Read(request) = request
+        && let Some((path, bytes)) = read::shown(request, reply)
+    {
+        replies.read.add(path, bytes);
     }
 }
 

@@ -15,6 +15,7 @@ use super::image::{ImageTask, Upkeep};
 use super::log::LogQueue;
 use super::{Shared, image, log};
 use crate::acl::AclRules;
+use crate::admin::environment;
 use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
@@ -71,6 +72,7 @@ pub fn serve(config: Config) -> i32 {
             return EXIT_UNEXPECTED;
         }
     };
+    log_settings(&config);
     let opened = match Opened::open(&config) {
         Ok(opened) => opened,
         Err(failure) => {
@@ -87,16 +89,21 @@ pub fn serve(config: Config) -> i32 {
         }
     };
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, image, snapshots, logs, writer } = opened;
+    let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, writer } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new();
     let seed = random_seed();
     let schedule = SnapshotSchedule::new(config.node.snap_count.into(), &recovered);
     let keeper = Keeper::new(0, &recovered, 0);
-    let Recovered { tree, digest_check, .. } = recovered;
+    let Recovered { tree, digest_check, replayed, .. } = recovered;
     let mut node = Node::new(node_rules(&config), &tree, digest_check, clock.mono(), clock::wall_ms());
     let last_zxid = tree.last_zxid();
     let shared = Arc::new(Shared::new(config, clock, tree, seed, port));
+    {
+        let mut measures = shared.counters.measures.lock();
+        measures.load_time_ms.add(load_ms);
+        measures.replayed.add(replayed as i64);
+    }
     let compression = compression(shared.config.node.snapshot_compression);
 
     let log_thread = spawn("zooid-log", {
@@ -122,7 +129,7 @@ pub fn serve(config: Config) -> i32 {
     );
 
     let signal_name = runtime.block_on(wait_for_signal());
-    info!("{signal_name} received: stopping");
+    info!("Shutting down: {signal_name} received");
     accepting.abort();
     shared.stop_node();
     node_thread.join().expect("the Node's thread does not panic");
@@ -135,6 +142,24 @@ pub fn serve(config: Config) -> i32 {
     }
     info!("stopped");
     0
+}
+
+/// What operators look for in the log of a start, in Java's words.
+fn log_settings(config: &Config) {
+    let node = &config.node;
+    for (key, value) in environment::environment() {
+        info!("Server environment:{key}={value}");
+    }
+    info!("zookeeper.snapshot.trust.empty : {}", node.snapshot_trust_empty);
+    info!("zookeeper.enforce.auth.enabled = {}", node.enforce_auth_schemes.is_some());
+    info!("tickTime set to {} ms", node.tick_time_ms);
+    info!("minSessionTimeout set to {} ms", node.min_session_timeout_ms);
+    info!("maxSessionTimeout set to {} ms", node.max_session_timeout_ms);
+    info!("clientPortListenBacklog set to {}", node.client_port_listen_backlog);
+    if node.autopurge_interval_hours.is_none() {
+        info!("Purge task is not scheduled.");
+    }
+    info!("Starting server");
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
@@ -165,6 +190,7 @@ type ServerImage = crate::image_none::NoImage;
 pub struct Opened {
     lock: Lock,
     recovered: Recovered,
+    load_ms: i64,
     /// `None`: there is none this time.
     image: Option<ServerImage>,
     snapshots: FileDisk,
@@ -207,9 +233,12 @@ impl Opened {
         for notice in &recovered.notices {
             warn!("{notice}");
         }
+        let load_ms = started.elapsed().as_millis() as i64;
         info!(
-            zxid = %recovered.last_zxid, replayed = recovered.replayed, nodes = recovered.tree.node_count(),
-            image = ?recovered.image, took_ms = started.elapsed().as_millis() as u64, "Snapshot loaded"
+            replayed = recovered.replayed, nodes = recovered.tree.node_count(), image = ?recovered.image,
+            "Snapshot loaded in {load_ms} ms, highest zxid is 0x{:x}, digest is {}",
+            recovered.last_zxid,
+            recovered.tree.digest() as i64
         );
         let image = match &recovered.image {
             ImageState::Unavailable { why } => {
@@ -226,7 +255,7 @@ impl Opened {
         let Disks { log, snap, own, .. } = disks();
         let writer = LogWriter::new(log, own, &recovered.log, log_options);
         let logs = FileDisk::new(version_dir(&node.data_log_dir));
-        Ok(Self { lock, recovered, image, snapshots: snap, logs, writer })
+        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs, writer })
     }
 }
 

@@ -97,6 +97,11 @@ impl<D: Disk> LogWriter<D> {
         self.last
     }
 
+    /// The file that is being written, and its size with what is preallocated.
+    pub fn file(&self) -> Option<(LogName, u64)> {
+        self.file.as_ref().map(|file| (file.name, file.allocated.max(file.end)))
+    }
+
     /// Bytes of records appended since the start: what the schedule of snapshots goes by.
     pub fn appended(&self) -> u64 {
         self.appended
