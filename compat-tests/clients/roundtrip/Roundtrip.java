@@ -60,6 +60,10 @@ public final class Roundtrip {
     private Tree last;
     private long zxid;
     private Load load;
+    /** Java takes snapshots while it writes, in the last round. */
+    private boolean javaIsFuzzy;
+    /** Such a snapshot may come with the digest of another moment, and then whoever loads it, Java too, reports a mismatch. */
+    private boolean wrongDigests;
     private Set<Path> foreign = Set.of();
 
     public static void main(String[] args) {
@@ -94,7 +98,8 @@ public final class Roundtrip {
             boolean gently = round == 2;
             boolean underLoad = round == 3;
             String compression = List.of("CHECKED", "gz", "snappy").get(round - 1);
-            Check.step(name + "snapshots of kind " + compression, () -> compress(compression));
+            Check.step(name + "snapshots of kind " + compression, () -> set("snapshot.compression.method", compression));
+            javaIsFuzzy = round == 3;
             Check.step(name + tested + " writes", () -> write(mine));
             Check.step(name + (gently ? "it is stopped" : underLoad ? "it is killed under load" : "it is killed"), () -> {
                 if (underLoad) {
@@ -131,15 +136,9 @@ public final class Roundtrip {
         Check.step("the end of the session", this::end);
     }
 
-    /** From the next start on. */
-    private void compress(String method) throws IOException {
-        Path file = work.resolve("zoo.cfg");
-        String key = "snapshot.compression.method=";
-        String rest = Files.readString(file).replaceAll("(?m)^" + key + ".*\n", "");
-        Files.writeString(file, rest + key + method + "\n");
-    }
-
     private void start(String kind) throws Exception {
+        boolean small = kind.equals("zooid") || javaIsFuzzy;
+        set("snapCount", small ? "150" : "100000");
         server = Server.start(kind, port, work);
         Check.that("zxid " + server.zxid() + " after " + zxid, server.zxid() >= zxid);
         if (keeper != null) {
@@ -147,8 +146,15 @@ public final class Roundtrip {
         }
     }
 
+    /** From the next start on. */
+    private void set(String key, String value) throws IOException {
+        Path file = work.resolve("zoo.cfg");
+        String rest = Files.readString(file).replaceAll("(?m)^" + key + "=.*\n", "");
+        Files.writeString(file, rest + key + "=" + value + "\n");
+    }
+
     private void stop(boolean gently) throws Exception {
-        server.checkDigestCounter();
+        checkDigests();
         zxid = server.zxid();
         keeperStates.clear();
         if (gently) {
@@ -196,12 +202,19 @@ public final class Roundtrip {
             now.mustEqual(last);
         }
         last = now;
-        server.checkDigestCounter();
+        checkDigests();
+    }
+
+    private void checkDigests() throws Exception {
+        if (!wrongDigests) {
+            server.checkDigests();
+        }
     }
 
     // --- writing
 
     private void write(String root) throws Exception {
+        wrongDigests |= javaIsFuzzy && server.kind.equals("java");
         ZooKeeper zk = connect(address, 10_000);
         zk.create(root, "root".getBytes(), OPEN, CreateMode.PERSISTENT);
         modes(zk, root);
