@@ -4,8 +4,11 @@
 //!
 //! 1. words: [`id`], [`path`], [`acl`], [`txn`], [`proto`]
 //! 2. state: [`tree`]
+//! 6. composition: [`bench`]
 
 pub mod acl;
+#[cfg(feature = "io")]
+pub mod bench;
 pub mod id;
 pub mod path;
 pub mod proto;
