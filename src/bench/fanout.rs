@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::Target;
 
+use super::host::{self, Usage};
 use super::plain::{NODE_EXISTS, Plain};
 use super::pool::{Client, Pool};
 use super::report::{Errors, Progress, Report, histogram};
@@ -34,7 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut plain = Plain::open(servers[0], Duration::from_secs(10))?;
     let answer = plain.ask(&wire::create(1, &args.path, b""))?;
     ensure!(answer.is_ok() || answer == Err(NODE_EXISTS), "cannot create {}: {answer:?}", args.path);
-    plain.close()?;
+    plain.close();
 
     let start = Instant::now();
     let mut pool = Pool::new(servers, args.target.session_timeout_ms(), start)?;
@@ -52,11 +53,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let progress = Progress::new(args.target.quiet);
     let arm = wire::get(1, &args.path, true);
     let set = wire::set(2, &args.path, b"changed");
+    let mut before = Default::default();
     let (mut last, mut setter) = (histogram(), histogram());
     // Two rounds to warm up; they count for nothing.
     for round in 0..args.rounds + 2 {
         if round == 2 {
             watchers.event = histogram();
+            before = (Usage::of(&args.target.pid), host::thread_cpu_seconds(), pool.now());
         }
         (watchers.armed, watchers.events, watchers.written) = (0, 0, None);
         for conn in 0..args.sessions {
@@ -73,6 +76,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         progress.show(start.elapsed(), &format!("round {round}"));
     }
     progress.done();
+    let (usage, own, from) = before;
+    let (after, own) = (Usage::of(&args.target.pid), host::thread_cpu_seconds() - own);
+    let seconds = (pool.now() - from) as f64 / 1e9;
     pool.close()?;
 
     let mut report = Report::new("watch");
@@ -82,6 +88,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     report.latency("each_event", &watchers.event);
     report.latency("set", &setter);
     report.errors(&Errors::new(), watchers.lost);
+    // Each event also took a get to arm its watch.
+    let events = watchers.event.len() as f64;
+    report.server(&args.target.pid, usage, after, seconds, events);
+    report.own(own, seconds, events);
     report.print(args.target.json);
     Ok(())
 }

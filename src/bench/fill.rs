@@ -65,7 +65,7 @@ pub fn if_missing(target: &Target, names: &Names) -> anyhow::Result<()> {
     let server = target.addresses()?[0];
     let mut plain = Plain::open(server, Duration::from_secs(10))?;
     let answer = plain.ask(&wire::get(1, &names.root, false))?;
-    plain.close()?;
+    plain.close();
     let there = match answer {
         // A buffer: its length, the seal; then comes the stat.
         Ok(body) => body.get(4..).is_some_and(|data| data.starts_with(names.seal().as_bytes())),
@@ -89,9 +89,10 @@ fn fill(target: &Target, names: &Names, connections: u64, in_flight: u64) -> any
     let servers = target.addresses()?;
     let mut plain = Plain::open(servers[0], Duration::from_secs(10))?;
     ensure_created(plain.ask(&wire::create(1, &names.root, b""))?)?;
+    plain.close();
 
     let start = Instant::now();
-    let mut pool = Pool::new(servers, target.session_timeout_ms(), start)?;
+    let mut pool = Pool::new(servers.clone(), target.session_timeout_ms(), start)?;
     let progress = Progress::new(target.quiet);
     let parent = |n, xid, out: &mut Vec<u8>| out.extend(wire::create(xid, &names.parent(n), b""));
     run_stage(&mut pool, connections, Stage::new(names.parents, in_flight, connections, parent), &progress)?;
@@ -109,10 +110,11 @@ fn fill(target: &Target, names: &Names, connections: u64, in_flight: u64) -> any
     pool.close()?;
 
     let seal = names.seal();
+    let mut plain = Plain::open(servers[0], Duration::from_secs(10))?;
     if let Err(code) = plain.ask(&wire::set(2, &names.root, seal.as_bytes()))? {
         bail!("{} cannot be written: error {code}", names.root);
     }
-    plain.close()?;
+    plain.close();
     Ok(Filled { created: stage.0, errors: stage.1, took, cpu_seconds: cpu })
 }
 

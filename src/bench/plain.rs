@@ -43,8 +43,9 @@ impl Plain {
         }
     }
 
-    pub fn close(mut self) -> io::Result<()> {
-        self.ask(&wire::close_session()).map(drop)
+    /// Ends the session. Java often closes the connection without the reply that it owes.
+    pub fn close(mut self) {
+        let _ = self.ask(&wire::close_session());
     }
 
     fn receive(&mut self) -> io::Result<()> {

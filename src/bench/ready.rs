@@ -34,7 +34,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let answer = Plain::open(server, left).and_then(|mut plain| {
             let answer = plain.ask(&request)?;
             let waited = now_ms() - since;
-            plain.close()?;
+            plain.close();
             Ok((answer, waited))
         });
         match answer {
