@@ -2,15 +2,43 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`txn`], [`proto`]
-//! 2. state: [`tree`]
-//! 6. composition: [`bench`]
+//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`]
+//! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
+//! 3. agreement: [`storage`]
+//! 4. the whole: [`node`]
+//! 5. shells, with the feature `shell`: `net`, `admin`, `clock`, `disk`; with `io`: `image_rocksdb`
+//! 6. composition: `server`, `bench`, and `main.rs`
 
 pub mod acl;
-#[cfg(feature = "io")]
-pub mod bench;
+pub mod auth;
+pub mod config;
 pub mod id;
+pub mod journal;
 pub mod path;
 pub mod proto;
-pub mod tree;
 pub mod txn;
+
+pub mod order;
+pub mod prepare;
+pub mod session;
+pub mod tree;
+pub mod watch;
+
+pub mod storage;
+
+pub mod node;
+
+#[cfg(feature = "shell")]
+pub mod admin;
+#[cfg(feature = "shell")]
+pub mod clock;
+#[cfg(feature = "shell")]
+pub mod disk;
+#[cfg(all(feature = "shell", not(feature = "io")))]
+mod image_none;
+#[cfg(feature = "shell")]
+pub mod net;
+#[cfg(feature = "shell")]
+pub mod bench;
+#[cfg(feature = "shell")]
+pub mod server;

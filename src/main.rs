@@ -1,1 +1,86 @@
-fn main() {}
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing::error;
+use zooid::config::Flags;
+use zooid::server::start::{self, LogFormat};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A coordination server that speaks ZooKeeper's protocols and formats.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve in the foreground.
+    Server {
+        /// How log lines look.
+        #[arg(long, value_enum, default_value = "text")]
+        log_format: Format,
+        /// `[-Dkey=value]... CONF`, or `[-Dkey=value]... PORT DATADIR [TICKTIME] [MAXCNXNS]`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    end_with_the_first_panic();
+    let code = match Cli::parse().verb {
+        Verb::Server { log_format, arguments } => server(log_format.into(), &arguments),
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// An invariant that fails in one thread fails the whole server: what the others would go on to do rests on
+/// a state that is wrong.
+fn end_with_the_first_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}
+
+fn server(log_format: LogFormat, arguments: &[String]) -> i32 {
+    start::init_logging(log_format);
+    let variable = |name| std::env::var(name).ok();
+    let mut flags = Flags::from_variables(variable("SERVER_JVMFLAGS").as_deref(), variable("JVMFLAGS").as_deref());
+    let arguments = flags.push_command_line(arguments);
+    match start::read_config(arguments, &flags) {
+        Ok((config, notices)) => {
+            start::log_notices(&notices);
+            start::serve(config)
+        }
+        Err(failure) => {
+            start::log_notices(&failure.notices);
+            error!("{failure}");
+            if let Some(line) = failure.stderr_line() {
+                eprintln!("{line}");
+            }
+            failure.exit_code().into()
+        }
+    }
+}

@@ -37,8 +37,8 @@ pub struct AclTable {
     touched: Vec<i64>,
 }
 
-impl AclTable {
-    pub fn new() -> Self {
+impl Default for AclTable {
+    fn default() -> Self {
         let open = Interned { id: OPEN_ID, acl: Acl::open().into(), users: 0 };
         Self {
             lists: vec![open],
@@ -49,7 +49,9 @@ impl AclTable {
             touched: Vec::new(),
         }
     }
+}
 
+impl AclTable {
     pub fn list(&self, slot: AclSlot) -> &Arc<[Acl]> {
         &self.lists[slot as usize].acl
     }
@@ -163,7 +165,7 @@ mod tests {
     // data-model 13 #87
     #[test]
     fn ids_are_given_out_as_java_gives_them() {
-        let mut table = AclTable::new();
+        let mut table = AclTable::default();
         let read = [Acl::new(1, "world", "anyone")];
         let own = [Acl::new(31, "digest", "a:b")];
         let read_slot = table.intern(Some(&read));

@@ -41,6 +41,7 @@ impl Loader {
 
     pub fn session(&mut self, id: SessionId, timeout_ms: i32) {
         self.tree.sessions.insert(id, timeout_ms);
+        self.tree.changes.sessions.push(id);
     }
 
     pub fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), LoadError> {
@@ -63,6 +64,7 @@ impl Loader {
                 root.acl = slot;
                 root.stat = stat.into();
             });
+            self.tree.data_size += data.map_or(0, |data| data.len() as i64);
             return Ok(());
         }
         if !self.has_root {

@@ -12,6 +12,7 @@ pub mod digest;
 mod load;
 mod node;
 pub mod quota;
+pub mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl Tree {
         let root = Node::new("", Some(b""), acls::OPEN_SLOT, StatPersisted::default(), Kind::Persistent);
         let mut tree = Self {
             nodes: Nodes::new(root, rules.seed),
-            acls: AclTable::new(),
+            acls: AclTable::default(),
             sessions: BTreeMap::new(),
             ephemerals: HashMap::default(),
             ephemeral_count: 0,
@@ -554,8 +555,9 @@ impl Tree {
 
     /// Forgets all changes: the image holds this very state.
     pub fn mark_saved(&mut self) {
-        self.take_changed(usize::MAX, |_, _| {});
-        self.changes = Unsaved::default();
+        for ix in std::mem::take(&mut self.changes).nodes {
+            self.nodes.get_mut(ix).dirty = false;
+        }
         self.acls.take_touched();
     }
 

@@ -1,0 +1,148 @@
+# shellcheck shell=bash
+# What the cases share; sourced by scripts/compat and, through it, around every case.sh.
+#
+# A case.sh defines: software (prints name and version of the client), prepare (installs and compiles,
+# may use the network when the cache is cold), run (the test; its exit code is the verdict). It finds the
+# server at $ZK = 127.0.0.1:$ZK_PORT and may write below $WORK.
+
+export CACHE=${ZOOID_COMPAT_CACHE:-$HOME/.cache/zooid/compat}
+mkdir -p "$CACHE"
+
+# Short-lived JVMs on a small machine: no second compiler, no concurrent collector.
+# shellcheck disable=SC2034
+JVM=(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto
+    "-Dlogback.configurationFile=$CLIENTS/java/logback.xml")
+
+die() {
+    echo "compat: $*" >&2
+    exit 1
+}
+
+# A tool, or the Debian package that brings it.
+need() { # TOOL PACKAGE
+    command -v "$1" >/dev/null && return
+    apt_install "$2"
+    command -v "$1" >/dev/null || die "$1 is missing, and the package $2 does not bring it"
+}
+
+apt_install() { # PACKAGE...
+    local sudo=
+    command -v apt-get >/dev/null || die "cannot install $*: there is no apt-get here"
+    ((EUID == 0)) || sudo=sudo
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" ||
+        die "cannot install $*"
+}
+
+need_java() {
+    need javac openjdk-17-jdk-headless
+}
+
+key() { # a short hash of what comes in
+    sha1sum | cut -c1-12
+}
+
+# Fills a directory of the cache once. It gets its name when it is full, so neither a failure nor another run
+# beside this one leaves half of it. The name is on stdout; what the command says goes to stderr.
+once() { # DIRECTORY COMMAND... (the command gets the directory to fill as its last argument)
+    local dir=$1 part=$1.$$
+    shift
+    if [[ ! -d $dir ]]; then
+        mkdir -p "$part"
+        if "$@" "$part" >&2; then mv -T "$part" "$dir" 2>/dev/null || true; fi
+        rm -rf "$part"
+        [[ -d $dir ]] || return
+    fi
+    echo "$dir"
+}
+
+# The class path of a pom, copied into the cache. An argument -Dx=y reaches Maven and the name.
+jars() { # POM [-Dx=y]
+    local dir
+    dir=$(once "$CACHE/jars/$(cat "$1" - <<<"${2-}" | key)" copy_jars "$1" "${2--B}") || return
+    echo "$dir/*"
+}
+copy_jars() { # POM OPTION DIRECTORY
+    need mvn maven
+    mvn -B -q -f "$1" "$2" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$3" \
+        -Dmdep.useBaseVersion=true
+}
+
+# Compiled classes for a class path, as a directory of the cache.
+classes() { # CLASSPATH SOURCE...
+    local cp=$1
+    shift
+    once "$CACHE/classes/$(cat "$@" - <<<"$cp" | key)" compile "$cp" "$@"
+}
+compile() { # CLASSPATH SOURCE... DIRECTORY
+    local dir=${*: -1}
+    javac -Xlint:all,-processing,-classfile -cp "$1" -d "$dir" "${@:2:$#-2}"
+}
+
+# Apache ZooKeeper of the version that we replace: server, tools and client.
+apache_version() {
+    sed -n 's/.*<zookeeper.version>\(.*\)<.*/\1/p' "$CLIENTS/java/zookeeper.xml"
+}
+apache_jars() {
+    jars "$CLIENTS/java/zookeeper.xml"
+}
+
+zooid_bin() {
+    local candidate
+    if [[ -n ${ZOOID_BIN-} ]]; then
+        [[ -x $ZOOID_BIN ]] || die "ZOOID_BIN is $ZOOID_BIN, which cannot be run"
+        echo "$ZOOID_BIN"
+        return
+    fi
+    for candidate in "${CARGO_TARGET_DIR-}/release/zooid" "$HOME/.cache/zooid/target/release/zooid" \
+        "$CLIENTS/../../target/release/zooid"; do
+        if [[ -x $candidate ]]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    die "no zooid binary: set ZOOID_BIN or run cargo build --release"
+}
+
+describe_server() {
+    if [[ $SERVER == java ]]; then
+        echo "Apache ZooKeeper $(apache_version)"
+    else
+        local bin
+        bin=$(zooid_bin) || return
+        echo "zooid ($bin)"
+    fi
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# Short ticks: sessions may be as short as a second, so that waiting for an expiry does not take long.
+write_config() { # FILE DATADIR PORT
+    mkdir -p "$2"
+    cat >"$1" <<CFG
+tickTime=500
+maxSessionTimeout=60000
+dataDir=$2
+clientPort=$3
+clientPortAddress=127.0.0.1
+maxClientCnxns=0
+admin.enableServer=false
+4lw.commands.whitelist=*
+extendedTypesEnabled=true
+CFG
+}
+
+# Waits until the server serves (a listening socket is not enough), and gives up early if it has died.
+await_server() { # PORT PID
+    local answer end=$((SECONDS + 30))
+    while ((SECONDS < end)); do
+        kill -0 "$2" 2>/dev/null || return 1
+        # A refused connection ends the subshell; the answer of a server that serves has its mode in it.
+        answer=$( (exec 3<>"/dev/tcp/127.0.0.1/$1" && echo srvr >&3 && timeout 0.5 cat <&3) 2>/dev/null) || true
+        [[ $answer == *Mode:* ]] && return
+        sleep 0.05
+    done
+    return 1
+}

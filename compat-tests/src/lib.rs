@@ -1,0 +1,20 @@
+//! The server against Apache ZooKeeper: the same bytes in, the same bytes out.
+//!
+//! Both servers are processes behind one [`Server`]; clients are plain sockets ([`raw`]), so that nothing
+//! stands between a test and the wire. Three kinds of test use them:
+//!
+//! - `tests/differential.rs`: seeded conversations with a Java server and with ours, compared byte by byte;
+//! - `tests/protocol_checks.rs`, `tests/data_model_checks.rs`: the checks of the two specifications, by number;
+//! - `tests/defects.rs`: where we differ from Java on purpose, each defect by name.
+//!
+//! Nothing sleeps: every wait is for an event and ends, at the latest, at a deadline with a message.
+
+pub mod check;
+pub mod conversation;
+pub mod java;
+pub mod raw;
+pub mod request;
+mod server;
+pub mod zooid;
+
+pub use server::{Kind, Server, Setup};

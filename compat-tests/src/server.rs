@@ -1,0 +1,273 @@
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{java, zooid};
+
+/// How long a server may take until it serves; a JVM on a busy machine takes a few seconds.
+const START: Duration = Duration::from_secs(60);
+
+/// Which server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Apache ZooKeeper of the version.
+    Java(String),
+    /// Ours.
+    Zooid,
+}
+
+impl Kind {
+    /// What the checks run against: ours, or the reference with `ZOOID_SERVER=java`.
+    pub fn under_test() -> Self {
+        match std::env::var("ZOOID_SERVER").as_deref() {
+            Err(_) | Ok("zooid") => Self::Zooid,
+            Ok("java") => Self::Java(java::VERSION.into()),
+            Ok(other) => panic!("ZOOID_SERVER={other}: expected java or zooid"),
+        }
+    }
+}
+
+/// A configuration: lines of zoo.cfg and `-D` flags. `dataDir` and `clientPort` are the server's own.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    lines: Vec<(String, String)>,
+    flags: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// tickTime 2000, any number of connections, no reaping of containers while a test runs.
+    pub fn standalone() -> Self {
+        Self::default()
+            .line("tickTime", "2000")
+            .line("maxClientCnxns", "0")
+            .flag("znode.container.checkIntervalMs", "86400000")
+    }
+
+    /// Sets a line of zoo.cfg.
+    pub fn line(mut self, key: &str, value: &str) -> Self {
+        self.lines.retain(|(k, _)| k != key);
+        self.lines.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets a process property.
+    pub fn flag(mut self, key: &str, value: &str) -> Self {
+        self.flags.retain(|(k, _)| k != key);
+        self.flags.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// A running server with a directory of its own. Both end with the value, and with this process if it dies.
+pub struct Server {
+    kind: Kind,
+    setup: Setup,
+    directory: PathBuf,
+    address: SocketAddr,
+    process: Option<Process>,
+}
+
+/// A child and its guard.
+struct Process {
+    child: Child,
+    /// A shell that waits for the end of its input, which comes when we exit however we do, and then kills
+    /// the child. Tests share servers through statics, and nothing drops those.
+    guard: Child,
+}
+
+impl Server {
+    pub fn start(kind: Kind, setup: &Setup) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
+        fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
+        let mut server = Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None };
+        if let Err(log) = server.launch() {
+            panic!("{} did not start:\n{log}", server.name());
+        }
+        server
+    }
+
+    pub fn java(setup: &Setup) -> Self {
+        Self::start(Kind::Java(java::VERSION.into()), setup)
+    }
+
+    pub fn zooid(setup: &Setup) -> Self {
+        Self::start(Kind::Zooid, setup)
+    }
+
+    /// The server that [`Kind::under_test`] names.
+    pub fn under_test(setup: &Setup) -> Self {
+        Self::start(Kind::under_test(), setup)
+    }
+
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `dataDir`.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The end of what the server wrote to stdout and stderr.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.directory.join("server.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
+    }
+
+    /// Whether the process is still there.
+    pub fn is_alive(&mut self) -> bool {
+        match &mut self.process {
+            Some(process) => matches!(process.child.try_wait(), Ok(None)),
+            None => false,
+        }
+    }
+
+    /// Ends the process as a power cut would end it for clients: at once.
+    pub fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.dismiss_guard();
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+    }
+
+    /// Ends the process with SIGTERM and waits for it.
+    pub fn stop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        process.dismiss_guard();
+        let term = Command::new("kill").arg(process.child.id().to_string()).status();
+        assert!(term.is_ok_and(|s| s.success()), "cannot send SIGTERM to {}", self.name());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while process.child.try_wait().expect("cannot wait for the server").is_none() {
+            if Instant::now() > deadline {
+                let _ = process.child.kill();
+                let _ = process.child.wait();
+                panic!("{} did not end within 20 s of SIGTERM:\n{}", self.name(), self.log());
+            }
+            pause();
+        }
+    }
+
+    /// Starts it again on the same address and directory.
+    pub fn restart(&mut self) {
+        self.kill9();
+        if let Err(log) = self.launch() {
+            panic!("{} did not start again:\n{log}", self.name());
+        }
+    }
+
+    /// Starts it again on the same address and directory with another configuration.
+    pub fn restart_with(&mut self, setup: &Setup) {
+        self.setup = setup.clone();
+        self.restart();
+    }
+
+    /// The answer to a four-letter word.
+    pub fn word(&self, word: &str) -> std::io::Result<String> {
+        let mut socket = TcpStream::connect_timeout(&self.address(), Duration::from_secs(5))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.write_all(word.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn name(&self) -> String {
+        match &self.kind {
+            Kind::Java(version) => format!("Java {version} on {}", self.address),
+            Kind::Zooid => format!("zooid on {}", self.address),
+        }
+    }
+
+    /// Starts the process and waits until it answers `srvr`. An error is the log.
+    fn launch(&mut self) -> Result<(), String> {
+        let config = self.directory.join("zoo.cfg");
+        let mut text = format!("dataDir={}\n", self.data_dir().display());
+        text.push_str(&format!("clientPort={}\nclientPortAddress={}\n", self.address.port(), self.address.ip()));
+        text.extend(self.setup.lines.iter().map(|(key, value)| format!("{key}={value}\n")));
+        fs::write(&config, text).expect("cannot write zoo.cfg");
+
+        let mut command = match &self.kind {
+            Kind::Java(version) => java::command(version, &self.setup.flags, &config),
+            Kind::Zooid => zooid::command(&self.setup.flags, &config),
+        };
+        let log = File::create(self.directory.join("server.log")).expect("cannot create server.log");
+        let twin = log.try_clone().expect("cannot share server.log");
+        let child = command
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(twin)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", command.get_program().display()));
+        self.process = Some(Process::guarded(child, &self.directory));
+
+        let deadline = Instant::now() + START;
+        loop {
+            if self.word("srvr").is_ok_and(|answer| answer.contains("Zxid:")) {
+                return Ok(());
+            }
+            let ended = !self.is_alive();
+            if ended || Instant::now() > deadline {
+                self.kill9();
+                let why = if ended { "it ended" } else { "no answer to srvr in time" };
+                return Err(format!("{why}\n{}", self.log()));
+            }
+            pause();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill9();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Process {
+    fn guarded(child: Child, directory: &Path) -> Self {
+        let script = format!("read _; kill -9 {}; sleep 0.2; rm -rf '{}'", child.id(), directory.display());
+        let guard = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("cannot run sh, which guards the server");
+        Self { child, guard }
+    }
+
+    fn dismiss_guard(&mut self) {
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+    }
+}
+
+/// Between two looks at something that cannot be awaited: a port or a process of somebody else's.
+fn pause() {
+    thread::sleep(Duration::from_millis(10));
+}
+
+/// A loopback address of the server's own, and a port below those that the system hands out: two servers that
+/// start at the same time, in one test process or two, do not meet, nor does anybody else's. Clients still come
+/// from 127.0.0.1.
+fn free_address(number: u32) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, high | 1, low, 1 + (number % 250) as u8);
+    (20_000..30_000)
+        .map(|port| SocketAddr::from((address, port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap_or_else(|| panic!("no free port on {address}"))
+}

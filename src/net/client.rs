@@ -1,0 +1,405 @@
+//! One client connection: frames in, replies and events out, on one task.
+//!
+//! The task reads what has arrived, decodes every whole frame of it, answers reads on the spot under one hold
+//! of the Store's lock, passes writes on in one piece, and writes out whatever its queue holds. It stops
+//! reading while its client has too much under way or reads too slowly; so every queue has an end, and only
+//! the client that fills it waits. A connection that is idle holds no buffers.
+//!
+//! Java: `NIOServerCnxn`, `ZooKeeperServer.processPacket`, `processConnectRequest`.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use jute::records::proto as wire;
+use jute::{Reader, Record};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+use tracing::{debug, info, warn};
+
+use super::conn::{Asked, Conn, OnTheSpot, Phase, State};
+use crate::admin::four_letter;
+use crate::auth::Proof;
+use crate::id::{SessionId, Zxid};
+use crate::node::input::Input;
+use crate::node::reply;
+use crate::proto::ErrorCode;
+use crate::proto::request::{Frame, Request, Write, decode};
+use crate::server::{Shared, answer_on_the_spot};
+
+/// What one read takes at most while there is no session; all that such a connection costs.
+const FRESH_READ: usize = 4 << 10;
+const READ: usize = 32 << 10;
+/// Requests of one connection that may be under way; beyond, it is not read.
+const MAX_UNDER_WAY: usize = 4096;
+/// Bytes of replies that a client may leave unread; beyond, its requests wait.
+const MAX_UNREAD: usize = 1 << 20;
+/// What a closing connection still has to send may take this long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves a connection until it ends.
+pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) {
+    let task = Task {
+        shared: &shared,
+        conn: &conn,
+        inbox: BytesMut::new(),
+        sending: BytesMut::new(),
+        inputs: Vec::new(),
+        leaving: false,
+    };
+    let why = task.run(&mut stream).await;
+    conn.state.lock().phase = Phase::Closed;
+    // Nobody adds a watch for a closed connection, so these are all.
+    shared.watches.lock().remove_conn(conn.id);
+    shared.registry.remove(&conn);
+    let unanswered = conn.state.lock().gate.len();
+    shared.counters.outstanding.fetch_sub(unanswered, Ordering::Relaxed);
+    let session = conn.session();
+    if session != SessionId::NONE {
+        shared.inputs.push(Input::Disconnected { conn: conn.id, session });
+    }
+    debug!(peer = %conn.peer_text(), %session, ?why, unanswered, "connection closed");
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// The client closed it, or the network did.
+    Gone,
+    /// We did, with all said that was to be said.
+    Closed,
+    /// What came is not the protocol, or is refused without a word.
+    Refused,
+    /// A four-letter word was answered.
+    Word,
+    NoSession,
+    TooSlow,
+}
+
+struct Task<'a> {
+    shared: &'a Arc<Shared>,
+    conn: &'a Arc<Conn>,
+    /// Bytes read and not yet understood.
+    inbox: BytesMut,
+    /// Bytes taken from the queue and not yet written.
+    sending: BytesMut,
+    /// For the Node, gathered from one read.
+    inputs: Vec<Input>,
+    /// The client closed its session: whatever it sends after that is ignored.
+    leaving: bool,
+}
+
+enum Event {
+    Read(std::io::Result<usize>),
+    Written(std::io::Result<usize>),
+    Woken,
+}
+
+/// A frame after the first: its header, and what it asks.
+struct Asking {
+    xid: i32,
+    op: i32,
+    frame: Frame,
+}
+
+impl Task<'_> {
+    async fn run(mut self, stream: &mut TcpStream) -> End {
+        let patience = Duration::from_millis(self.shared.config.node.sessionless_cnxn_timeout_ms);
+        let connected = tokio::time::sleep(patience);
+        tokio::pin!(connected);
+        loop {
+            let (phase, may_read) = self.take_out();
+            match phase {
+                Phase::Closed => return End::Closed,
+                Phase::Closing => return self.say_last_words(stream).await,
+                _ => {}
+            }
+            let event = {
+                let Self { conn, inbox, sending, .. } = &mut self;
+                let read_size = if phase == Phase::Open { READ } else { FRESH_READ };
+                tokio::select! {
+                    biased;
+                    event = poll_fn(|cx| poll_io(cx, stream, inbox, sending, may_read, read_size)) => event,
+                    () = conn.wake.notified() => Event::Woken,
+                    () = &mut connected, if phase == Phase::Fresh => return End::NoSession,
+                }
+            };
+            let understood = match event {
+                Event::Read(Ok(1..)) => self.understand(),
+                // What came together with the ConnectRequest waits until there is a session.
+                Event::Woken if !self.inbox.is_empty() => self.understand(),
+                Event::Woken | Event::Written(Ok(1..)) => continue,
+                Event::Read(_) | Event::Written(_) => return End::Gone,
+            };
+            self.shared.inputs.push_all(&mut self.inputs);
+            match understood {
+                Err(End::Word) => return self.say_last_words(stream).await,
+                Err(end) => return end,
+                Ok(()) if self.inbox.is_empty() => self.inbox = BytesMut::new(),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Takes what is queued for the socket, and says whether more may be read.
+    fn take_out(&mut self) -> (Phase, bool) {
+        let mut state = self.conn.state.lock();
+        if self.sending.is_empty() {
+            self.sending = std::mem::take(&mut state.out);
+        }
+        let unread = self.sending.len() + state.out.len();
+        let under_way = state.gate.len();
+        let crowded = self.shared.counters.outstanding.load(Ordering::Relaxed)
+            > self.shared.config.node.global_outstanding_limit as usize;
+        let may_read = matches!(state.phase, Phase::Fresh | Phase::Open)
+            && unread < MAX_UNREAD
+            && under_way < MAX_UNDER_WAY
+            && (under_way == 0 || !crowded);
+        (state.phase, may_read)
+    }
+
+    /// Writes out what is queued, and no more.
+    async fn say_last_words(&mut self, stream: &mut TcpStream) -> End {
+        let said = async {
+            loop {
+                stream.write_all_buf(&mut self.sending).await?;
+                self.sending = std::mem::take(&mut self.conn.state.lock().out);
+                if self.sending.is_empty() {
+                    return stream.shutdown().await;
+                }
+            }
+        };
+        match tokio::time::timeout(LAST_WORDS, said).await {
+            Ok(Ok(())) => End::Closed,
+            Ok(Err(_)) => End::Gone,
+            Err(_) => End::TooSlow,
+        }
+    }
+
+    /// Takes every whole frame out of the inbox.
+    fn understand(&mut self) -> Result<(), End> {
+        let now = self.shared.clock.mono();
+        let phase = self.conn.state.lock().phase;
+        match phase {
+            Phase::Fresh => {
+                if let Some(frame) = self.first_frame()? {
+                    self.connect(frame)?;
+                }
+                Ok(())
+            }
+            Phase::Open => {
+                self.conn.touch(now);
+                let mut asking = Vec::new();
+                while let Some(frame) = self.next_frame()? {
+                    asking.push(parse(frame)?);
+                }
+                self.handle(asking, now)
+            }
+            Phase::Connecting | Phase::Closing | Phase::Closed => Ok(()),
+        }
+    }
+
+    /// The first frame, unless what came is one of the words that operators type.
+    fn first_frame(&mut self) -> Result<Option<Bytes>, End> {
+        let Some(word) = self.inbox.first_chunk::<4>().copied() else { return Ok(None) };
+        if let Some(needs) = four_letter::argument_bytes(&word) {
+            if self.inbox.len() < 4 + needs {
+                return Ok(None);
+            }
+            let answer = four_letter::answer(self.shared, &word, &self.inbox[4..4 + needs]);
+            self.conn.state.lock().out.extend_from_slice(answer.as_bytes());
+            return Err(End::Word);
+        }
+        self.next_frame()
+    }
+
+    /// A whole frame without its length, if one is there. A length out of range ends the connection; nothing
+    /// is set aside for a length that is only claimed.
+    fn next_frame(&mut self) -> Result<Option<Bytes>, End> {
+        let Some(length) = self.inbox.first_chunk::<4>() else { return Ok(None) };
+        let length = i32::from_be_bytes(*length);
+        let max = self.shared.config.node.jute_max_buffer_bytes;
+        if u32::try_from(length).ok().is_none_or(|length| length > max) {
+            warn!(
+                peer = %self.conn.peer_text(), session = %self.conn.session(),
+                "Len error. A message from the client claims {length} bytes; jute.maxbuffer allows {max}"
+            );
+            return Err(End::Refused);
+        }
+        let length = length as usize;
+        if self.inbox.len() < 4 + length {
+            return Ok(None);
+        }
+        self.inbox.advance(4);
+        Ok(Some(self.inbox.split_to(length).freeze()))
+    }
+
+    /// The ConnectRequest: asks the Node for a session.
+    fn connect(&mut self, frame: Bytes) -> Result<(), End> {
+        let mut r = Reader::new(frame);
+        let Ok(request) = wire::ConnectRequest::read(&mut r) else { return Err(End::Refused) };
+        let Ok(read_only) = wire::read_only_byte(&mut r) else { return Err(End::Refused) };
+        let last_zxid = self.shared.tree.read().last_zxid();
+        if Zxid(request.last_zxid_seen) > last_zxid {
+            info!(
+                peer = %self.conn.peer_text(),
+                "Refusing session request for client as it has seen zxid 0x{:x} our last zxid is 0x{last_zxid:x} \
+                 client must try another server",
+                request.last_zxid_seen
+            );
+            return Err(End::Refused);
+        }
+        let node = &self.shared.config.node;
+        let timeout_ms = request.time_out.max(node.min_session_timeout_ms).min(node.max_session_timeout_ms);
+        {
+            let mut state = self.conn.state.lock();
+            state.sent_read_only = read_only.is_some();
+            state.phase = Phase::Connecting;
+        }
+        self.inputs.push(Input::Connect {
+            conn: self.conn.id,
+            session: SessionId(request.session_id),
+            password: request.passwd.unwrap_or_default(),
+            timeout_ms,
+        });
+        Ok(())
+    }
+
+    /// Answers what can be answered on the spot and gathers the rest for the Node, in order.
+    fn handle(&mut self, asking: Vec<Asking>, now: i64) -> Result<(), End> {
+        let Self { shared, conn, inputs, leaving, .. } = self;
+        shared.counters.received.fetch_add(asking.len() as u64, Ordering::Relaxed);
+        let on_the_spot =
+            |asking: &Asking| matches!(asking.frame, Frame::Request(Request::Read(_) | Request::Refused(_)));
+        // Before the connection's own lock: see the order of locks in `conn`.
+        let tree = asking.iter().any(on_the_spot).then(|| shared.tree.read());
+        let mut state = conn.state.lock();
+        let (mut answered, mut waiting) = (0, 0);
+        let mut latency = crate::server::Latency::default();
+        for Asking { xid, op, frame } in asking {
+            if state.phase != Phase::Open || *leaving {
+                break;
+            }
+            state.stats.received += 1;
+            let proving = matches!(frame, Frame::Auth(_) | Frame::Sasl { .. });
+            if !proving && !shared.auth_rules.admits(&state.identities) {
+                let error = ErrorCode::SessionClosedRequireAuth;
+                reply::write_header(&mut state.out, xid, Zxid::ZERO, error.code());
+                state.close();
+                break;
+            }
+            let asked = Asked { xid, op, arrived: now };
+            let request = match frame {
+                Frame::Request(Request::Write(write)) => {
+                    *leaving = write == Write::CloseSession;
+                    state.gate.on_write(asked);
+                    waiting += 1;
+                    let (session, identities) = (conn.session(), state.identities.clone());
+                    inputs.push(Input::Write { conn: conn.id, session, xid, write, identities });
+                    continue;
+                }
+                Frame::Request(Request::Read(read)) => OnTheSpot::Read(read),
+                Frame::Request(Request::Refused(error)) => OnTheSpot::Refused(error),
+                Frame::Auth(packet) => {
+                    answered += 1;
+                    prove(shared, conn, &mut state, xid, &packet)?;
+                    continue;
+                }
+                Frame::Sasl { token: _ } => {
+                    // A server without SASL accepts every attempt and adds no identity.
+                    answered += 1;
+                    let header = wire::ReplyHeader { xid, zxid: 0, err: 0 };
+                    wire::write_frame(&mut state.out, &header, |w| w.buffer(None));
+                    continue;
+                }
+                Frame::UnknownOp => {
+                    let error = ErrorCode::Unimplemented;
+                    reply::write_header(&mut state.out, xid, Zxid(-1), error.code());
+                    state.close();
+                    break;
+                }
+                Frame::Garbage => return Err(End::Refused),
+            };
+            match state.gate.on_read((asked, request)) {
+                None => waiting += 1,
+                Some((asked, request)) => {
+                    let tree = tree.as_ref().expect("taken because of this request");
+                    let lock = || shared.watches.lock();
+                    answer_on_the_spot(shared, conn, &mut state, tree, lock, xid, &request);
+                    latency.add(state.stats.on_answered(asked, tree.last_zxid(), now), 1);
+                    answered += 1;
+                }
+            }
+        }
+        shared.counters.sent.fetch_add(answered, Ordering::Relaxed);
+        shared.counters.outstanding.fetch_add(waiting, Ordering::Relaxed);
+        if latency.count > 0 {
+            shared.counters.latency.lock().merge(&latency);
+        }
+        Ok(())
+    }
+}
+
+/// An auth packet is answered at once, past everything that waits.
+fn prove(shared: &Shared, conn: &Conn, state: &mut State, xid: i32, packet: &wire::AuthPacket) -> Result<(), End> {
+    let address = crate::acl::address_text(conn.peer);
+    match shared.auth_rules.check(packet.scheme.as_deref(), packet.auth.as_deref(), &address) {
+        Proof::Accepted(new) => {
+            let mut identities = state.identities.to_vec();
+            for identity in new {
+                if !identities.contains(&identity) {
+                    identities.push(identity);
+                }
+            }
+            state.identities = identities.into();
+            reply::write_header(&mut state.out, xid, Zxid::ZERO, 0);
+            Ok(())
+        }
+        Proof::Failed => {
+            let scheme = packet.scheme.as_deref().unwrap_or("null");
+            warn!(peer = %conn.peer_text(), session = %conn.session(), "Authentication failed for scheme: {scheme}");
+            reply::write_header(&mut state.out, xid, Zxid::ZERO, ErrorCode::AuthFailed.code());
+            state.close();
+            Ok(())
+        }
+        Proof::WrongEnsemble => {
+            warn!(peer = %conn.peer_text(), "the client wants another ensemble: its connection is closed");
+            Err(End::Refused)
+        }
+    }
+}
+
+fn parse(frame: Bytes) -> Result<Asking, End> {
+    let mut r = Reader::new(frame);
+    let Ok(wire::RequestHeader { xid, op }) = wire::RequestHeader::read(&mut r) else { return Err(End::Refused) };
+    Ok(Asking { xid, op, frame: decode(op, r.rest()) })
+}
+
+/// Writes first, then reads; a buffer to read into is taken only once something has arrived.
+fn poll_io(
+    cx: &mut Context<'_>,
+    stream: &mut TcpStream,
+    inbox: &mut BytesMut,
+    sending: &mut BytesMut,
+    may_read: bool,
+    read_size: usize,
+) -> Poll<Event> {
+    if !sending.is_empty() {
+        if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending) {
+            if let Ok(n) = written {
+                sending.advance(n);
+            }
+            return Poll::Ready(Event::Written(written));
+        }
+    }
+    if may_read && stream.poll_read_ready(cx).is_ready() {
+        inbox.reserve(read_size);
+        return poll_read_buf(Pin::new(stream), cx, inbox).map(Event::Read);
+    }
+    Poll::Pending
+}

@@ -1,0 +1,274 @@
+//! What the server knows of one client connection, shared between its own task and the Node's thread.
+//!
+//! Lock order: the Store (read or write), then the state of a connection, then, by readers, the watch table.
+//! The Node's thread holds the watch table while it applies, which no reader can do at that time.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+
+use bytes::BytesMut;
+use foldhash::fast::RandomState;
+use jute::Writer;
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::Notify;
+
+use crate::acl::Identity;
+use crate::id::{ConnId, SessionId, Zxid};
+use crate::order::Gate;
+use crate::proto::ErrorCode;
+use crate::proto::request::Read;
+use crate::session::Mono;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// No ConnectRequest was accepted yet.
+    Fresh,
+    /// The Node is asked for the session; nothing is read meanwhile.
+    Connecting,
+    Open,
+    /// What is queued still goes out, then the socket is closed.
+    Closing,
+    /// The socket is closed, or will be without another byte.
+    Closed,
+}
+
+/// A request as the statistics see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub xid: i32,
+    pub op: i32,
+    pub arrived: Mono,
+}
+
+/// What is answered on the spot, once its turn comes.
+#[derive(Debug)]
+pub enum OnTheSpot {
+    Read(Read),
+    Refused(ErrorCode),
+}
+
+#[derive(Debug)]
+pub struct State {
+    pub phase: Phase,
+    /// Replies and events in order, not yet handed to the socket.
+    pub out: BytesMut,
+    pub gate: Gate<(Asked, OnTheSpot), Asked>,
+    pub identities: Arc<[Identity]>,
+    pub stats: ConnStats,
+    /// The ConnectRequest had the readOnly byte.
+    pub sent_read_only: bool,
+}
+
+impl State {
+    /// Whether what is appended to `out` will still reach the client.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Open)
+    }
+
+    /// What is queued still goes out.
+    pub fn close(&mut self) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// The answer to a ConnectRequest. Old clients, which did not send the readOnly byte, don't get it
+    /// either.
+    pub fn write_connect_response(&mut self, session: SessionId, timeout_ms: i32, password: &[u8; 16]) {
+        let start = self.out.len();
+        let mut w = Writer::new(&mut self.out);
+        w.int(0);
+        w.int(0);
+        w.int(timeout_ms);
+        w.long(session.0);
+        w.buffer(Some(password));
+        if self.sent_read_only {
+            w.bool(false);
+        }
+        let length = (self.out.len() - start - 4) as i32;
+        self.out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// What the word `cons` shows of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnStats {
+    pub received: u64,
+    pub sent: u64,
+    pub last_op: i32,
+    pub last_cxid: i32,
+    pub last_zxid: Zxid,
+    pub last_response_ms: Mono,
+    pub last_latency_ms: i64,
+    pub min_latency_ms: Option<i64>,
+    pub max_latency_ms: i64,
+    pub total_latency_ms: i64,
+    pub latencies: u64,
+}
+
+impl ConnStats {
+    /// Takes note of a reply and gives its latency in milliseconds.
+    pub fn on_answered(&mut self, Asked { xid, op, arrived }: Asked, zxid: Zxid, now: Mono) -> i64 {
+        let latency = (now - arrived).max(0);
+        self.sent += 1;
+        self.last_op = op;
+        self.last_cxid = xid;
+        self.last_zxid = zxid;
+        self.last_response_ms = now;
+        self.last_latency_ms = latency;
+        self.min_latency_ms = Some(self.min_latency_ms.map_or(latency, |min| min.min(latency)));
+        self.max_latency_ms = self.max_latency_ms.max(latency);
+        self.total_latency_ms += latency;
+        self.latencies += 1;
+        latency
+    }
+}
+
+#[derive(Debug)]
+pub struct Conn {
+    pub id: ConnId,
+    pub peer: IpAddr,
+    pub peer_port: u16,
+    /// When it was accepted, in wall milliseconds.
+    pub established_ms: i64,
+    pub state: Mutex<State>,
+    /// Wakes the connection's task: there is something to send, or to stop for.
+    pub wake: Notify,
+    pub session: AtomicI64,
+    pub timeout_ms: AtomicI32,
+    /// When the last frame was read; `HEARD_NOTHING` since the last report to the Node.
+    touched: AtomicI64,
+    woken: AtomicBool,
+}
+
+const HEARD_NOTHING: Mono = -1;
+
+impl Conn {
+    pub fn new(id: ConnId, peer: IpAddr, peer_port: u16, established_ms: i64) -> Self {
+        let address = crate::acl::address_text(peer);
+        Self {
+            id,
+            peer,
+            peer_port,
+            established_ms,
+            state: Mutex::new(State {
+                phase: Phase::Fresh,
+                out: BytesMut::new(),
+                gate: Gate::default(),
+                identities: crate::node::initial_identities(&address),
+                stats: ConnStats::default(),
+                sent_read_only: false,
+            }),
+            wake: Notify::new(),
+            session: AtomicI64::new(0),
+            timeout_ms: AtomicI32::new(0),
+            touched: AtomicI64::new(HEARD_NOTHING),
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    pub fn session(&self) -> SessionId {
+        SessionId(self.session.load(Ordering::Relaxed))
+    }
+
+    pub fn touch(&self, now: Mono) {
+        self.touched.store(now, Ordering::Relaxed);
+    }
+
+    /// The session, its timeout and when it was last heard of, if that was since the last call.
+    pub fn take_touch(&self) -> Option<(SessionId, i32, Mono)> {
+        let session = self.session();
+        if session == SessionId::NONE || self.touched.load(Ordering::Relaxed) == HEARD_NOTHING {
+            return None;
+        }
+        let at = self.touched.swap(HEARD_NOTHING, Ordering::Relaxed);
+        Some((session, self.timeout_ms.load(Ordering::Relaxed), at))
+    }
+
+    /// True for the first of several reasons to wake the task; the caller then wakes it.
+    pub fn mark_woken(&self) -> bool {
+        !self.woken.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn wake_up(&self) {
+        self.woken.store(false, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// The session's address as Java prints it, with the slash that has nothing before it.
+    pub fn peer_text(&self) -> String {
+        match self.peer.to_canonical() {
+            IpAddr::V4(v4) => format!("/{v4}:{}", self.peer_port),
+            v6 => format!("/[{}]:{}", crate::acl::address_text(v6), self.peer_port),
+        }
+    }
+}
+
+/// Connections by id.
+pub type Conns = hashbrown::HashMap<ConnId, Arc<Conn>, RandomState>;
+
+#[derive(Debug, Default)]
+struct Registered {
+    conns: Conns,
+    by_peer: hashbrown::HashMap<IpAddr, usize, RandomState>,
+}
+
+/// All connections, by id.
+#[derive(Debug, Default)]
+pub struct Registry {
+    registered: RwLock<Registered>,
+    last_id: AtomicU64,
+}
+
+impl Registry {
+    pub fn next_id(&self) -> ConnId {
+        ConnId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub fn insert(&self, conn: Arc<Conn>) {
+        let mut registered = self.registered.write();
+        *registered.by_peer.entry(conn.peer).or_default() += 1;
+        registered.conns.insert(conn.id, conn);
+    }
+
+    pub fn remove(&self, conn: &Conn) {
+        let mut registered = self.registered.write();
+        if registered.conns.remove(&conn.id).is_some() {
+            let left = registered.by_peer.get_mut(&conn.peer).expect("a peer with a connection is counted");
+            *left -= 1;
+            if *left == 0 {
+                registered.by_peer.remove(&conn.peer);
+            }
+        }
+    }
+
+    /// All of them while the guard lives; nobody connects or leaves meanwhile.
+    pub fn lock(&self) -> MappedRwLockReadGuard<'_, Conns> {
+        RwLockReadGuard::map(self.registered.read(), |registered| &registered.conns)
+    }
+
+    pub fn find(&self, id: ConnId) -> Option<Arc<Conn>> {
+        self.lock().get(&id).cloned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn count_from(&self, peer: IpAddr) -> usize {
+        self.registered.read().by_peer.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// Every connection, oldest first.
+    pub fn all(&self) -> Vec<Arc<Conn>> {
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        all.sort_by_key(|conn| conn.id);
+        all
+    }
+}

@@ -1,0 +1,96 @@
+//! The client port: who may connect at all.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, error, info, warn};
+
+use super::client;
+use super::conn::Conn;
+use crate::clock;
+use crate::config::Endpoint;
+use crate::server::Shared;
+
+/// Binds the client port. Without an address, one socket serves IPv4 and IPv6 where the system has both.
+pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
+    // What Java asks for when nothing is configured.
+    let backlog = if backlog == -1 { 50 } else { backlog };
+    let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
+        let any: [IpAddr; 2] = [std::net::Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
+        any.map(|ip| SocketAddr::new(ip, endpoint.port)).into()
+    } else {
+        use std::net::ToSocketAddrs;
+        let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
+        resolved.with_context(|| format!("clientPortAddress={}: unknown host", endpoint.host))?.collect()
+    };
+    let mut last = None;
+    for address in addresses {
+        match bind_one(address, backlog) {
+            Ok(listener) => {
+                info!("binding to port {address}");
+                return Ok(listener);
+            }
+            Err(error) => last = Some(anyhow::Error::new(error).context(format!("cannot listen on {address}"))),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("{endpoint} has no address")))
+}
+
+fn bind_one(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the task is dropped.
+pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(&shared, stream, peer),
+            Err(error) => {
+                // Out of descriptors, or the client gave up before it was accepted: neither is for ever.
+                error!("Error accepting new connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+    let node = &shared.config.node;
+    let ip = peer.ip().to_canonical();
+    let from_there = shared.registry.count_from(ip);
+    if node.max_client_cnxns > 0 && from_there >= node.max_client_cnxns as usize {
+        warn!("Too many connections from /{ip} - max is {}", node.max_client_cnxns);
+        return reject(shared);
+    }
+    if node.max_cnxns.is_some_and(|max| shared.registry.len() >= max as usize) {
+        warn!("Too many connections, this connection from /{ip} is refused: maxCnxns is {:?}", node.max_cnxns);
+        return reject(shared);
+    }
+    let configured = stream.set_nodelay(true).and_then(|()| match node.client_tcp_keep_alive {
+        true => socket2::SockRef::from(&stream).set_keepalive(true),
+        false => Ok(()),
+    });
+    if let Err(error) = configured {
+        debug!(%peer, "the connection was gone before it was accepted: {error}");
+        return;
+    }
+    let conn = Arc::new(Conn::new(shared.registry.next_id(), ip, peer.port(), clock::wall_ms()));
+    shared.registry.insert(conn.clone());
+    tokio::spawn(client::serve(shared.clone(), conn, stream));
+}
+
+fn reject(shared: &Shared) {
+    shared.counters.rejected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+}

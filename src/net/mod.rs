@@ -1,0 +1,6 @@
+//! Sockets. Nothing here decides anything about znodes: it reads, decodes, asks the Node or the Store, and
+//! carries bytes back.
+
+pub mod client;
+pub mod conn;
+pub mod listen;

@@ -1,0 +1,446 @@
+//! The whole server as one machine: sessions, preparation, the order of transactions, their application.
+//!
+//! [`Node::step`] takes what happened and says what is wished for; it does no I/O and reads no clock. A
+//! request becomes a transaction with the next zxid and goes into the log; only when the log says that it is
+//! durable does [`Node::apply`] put it into the tree, in order, and answer. So nothing is ever shown that a
+//! crash could take back.
+//!
+//! Standalone is a fixed role of this machine, not a server of its own: no election, no new epoch, and the
+//! zxid continues where the log ends. Java: `ZooKeeperServer`, `SyncRequestProcessor`,
+//! `FinalRequestProcessor`.
+
+pub mod effect;
+pub mod input;
+pub mod read;
+pub mod reaper;
+pub mod reply;
+pub mod stats;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use hashbrown::HashMap;
+use jute::Text;
+
+use crate::acl::{Acl, Identity};
+use crate::id::{ConnId, SessionId, Zxid};
+use crate::journal;
+use crate::prepare::{Context, PrepareRules, Preparer};
+use crate::proto::ErrorCode;
+use crate::proto::request::Write;
+use crate::session::{self, Liveness, Mono, SessionIds, SessionTable};
+use crate::tree::digest::{DigestCheck, Verdict};
+use crate::tree::{Outcome, Tree, Witness};
+use crate::txn::{Header, Logged, Txn};
+use crate::watch::{EventType, WatchTable};
+
+use effect::{Effect, Notice};
+use input::{Input, Now};
+use reaper::{Reaper, ReaperRules};
+use stats::NodeStats;
+
+/// What a Node must be told, since it reads no configuration.
+#[derive(Clone, Debug)]
+pub struct NodeRules {
+    /// Standalone servers make session ids as server 1.
+    pub server_id: u8,
+    pub tick_ms: i64,
+    pub prepare: PrepareRules,
+    pub reaper: ReaperRules,
+}
+
+/// Where replies and events go. Called under the write lock, so nothing here may block.
+pub trait Deliver {
+    /// The oldest write of `conn` is answered with what `reply` appends; what waited for it runs next, on
+    /// this state of the tree.
+    fn answer(&mut self, conn: ConnId, tree: &Tree, watches: &mut WatchTable, reply: impl FnOnce(&mut BytesMut));
+    /// An event for `conn`, if it may read what `acl` guards.
+    fn event(&mut self, conn: ConnId, zxid: Zxid, event: EventType, path: &str, acl: &[Acl]);
+    /// The session that `conn` asked for is there.
+    fn session_opened(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32);
+    /// The session of `conn` is over; what was queued still goes out.
+    fn close(&mut self, conn: ConnId);
+}
+
+#[derive(Debug)]
+struct InFlight {
+    logged: Logged,
+    origin: Option<Origin>,
+}
+
+/// The request that a transaction answers.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    conn: ConnId,
+    xid: i32,
+}
+
+#[derive(Debug)]
+pub struct Node {
+    rules: NodeRules,
+    preparer: Preparer,
+    sessions: SessionTable,
+    ids: SessionIds,
+    /// The connection of each session that has one here.
+    attached: HashMap<SessionId, ConnId, foldhash::fast::FixedState>,
+    reaper: Reaper,
+    digests: DigestCheck,
+    /// The zxid of the newest prepared transaction.
+    last_prepared: Zxid,
+    /// Everything up to here is durable in our own log.
+    durable: Zxid,
+    /// Prepared and not applied, in order.
+    in_flight: VecDeque<InFlight>,
+    /// Log records prepared since the last [`Node::flush`].
+    batch: BytesMut,
+    batch_first: Zxid,
+    disk_full: bool,
+    stats: NodeStats,
+}
+
+impl Node {
+    /// `millis` seeds session ids: milliseconds of a clock that has moved on since the last start.
+    pub fn new(rules: NodeRules, tree: &Tree, digests: DigestCheck, now: Mono, millis: i64) -> Self {
+        let mut sessions = SessionTable::new(rules.tick_ms);
+        for (session, timeout_ms) in tree.sessions() {
+            sessions.open(*session, *timeout_ms, now);
+        }
+        Self {
+            preparer: Preparer::new(rules.prepare.clone(), tree),
+            sessions,
+            ids: SessionIds::new(rules.server_id, millis),
+            attached: HashMap::default(),
+            reaper: Reaper::new(rules.reaper, now),
+            digests,
+            last_prepared: tree.last_zxid(),
+            durable: tree.last_zxid(),
+            in_flight: VecDeque::new(),
+            batch: BytesMut::new(),
+            batch_first: Zxid::ZERO,
+            disk_full: false,
+            stats: NodeStats::default(),
+            rules,
+        }
+    }
+
+    pub fn stats(&self) -> NodeStats {
+        NodeStats {
+            in_flight: self.in_flight.len(),
+            sessions: self.sessions.len(),
+            digest_mismatches: self.digests.mismatches(),
+            ..self.stats
+        }
+    }
+
+    pub fn sessions(&self) -> &SessionTable {
+        &self.sessions
+    }
+
+    pub fn digests(&self) -> &DigestCheck {
+        &self.digests
+    }
+
+    /// When [`Input::Time`] is due next.
+    pub fn next_deadline(&self) -> Mono {
+        let reaper = self.reaper.next_deadline();
+        self.sessions.next_deadline().map_or(reaper, |expiry| expiry.min(reaper))
+    }
+
+    /// Takes one thing that happened.
+    pub fn step(&mut self, now: Now, tree: &Tree, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Connect { conn, session, password, timeout_ms } => {
+                self.on_connect(now, tree, conn, session, &password, timeout_ms, effects);
+            }
+            Input::Write { conn, session, xid, write, identities } => {
+                self.on_write(now, tree, Asked { conn, session, xid, identities }, &write, effects);
+            }
+            Input::Disconnected { conn, session } => {
+                if self.attached.get(&session) == Some(&conn) {
+                    self.attached.remove(&session);
+                }
+            }
+            Input::Time { touched } => self.on_time(now, tree, &touched, effects),
+            Input::Durable(zxid) => {
+                assert!(zxid <= self.last_prepared, "{zxid} is durable, but {} is the last", self.last_prepared);
+                self.durable = self.durable.max(zxid);
+            }
+            Input::LogFull => self.on_log_full(now, tree, effects),
+            Input::LogRoom => {
+                self.disk_full = false;
+                effects.push(Effect::Notice(Notice::LogRoom));
+            }
+        }
+    }
+
+    /// Hands what was prepared since the last call to the log.
+    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+        if !self.batch.is_empty() {
+            let records = self.batch.split().freeze();
+            effects.push(Effect::Append { first: self.batch_first, last: self.last_prepared, records });
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one input")]
+    fn on_connect(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        conn: ConnId,
+        session: SessionId,
+        password: &Bytes,
+        timeout_ms: i32,
+        effects: &mut Vec<Effect>,
+    ) {
+        if session == SessionId::NONE {
+            if self.disk_full {
+                return effects.push(Effect::Close { conn });
+            }
+            let session = self.ids.allocate();
+            self.sessions.open(session, timeout_ms, now.mono);
+            self.attached.insert(session, conn);
+            let origin = Some(Origin { conn, xid: 0 });
+            return self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, origin, tree);
+        }
+        // The password first: who only knows an id must not be able to push its owner out (data-model 12b,
+        // row 7).
+        let valid = session::is_password(session, password) && self.sessions.touch(session, timeout_ms, now.mono);
+        if !valid {
+            return effects.push(Effect::Refused { conn });
+        }
+        if let Some(old) = self.attached.insert(session, conn) {
+            effects.push(Effect::Close { conn: old });
+        }
+        effects.push(Effect::Attached { conn, session, timeout_ms });
+    }
+
+    fn on_write(&mut self, now: Now, tree: &Tree, asked: Asked, write: &Write, effects: &mut Vec<Effect>) {
+        let Asked { conn, session, xid, identities } = asked;
+        if self.sessions.liveness(session) != Liveness::Open || self.attached.get(&session) != Some(&conn) {
+            // Its close is under way, or it moved to another connection.
+            return effects.push(Effect::Close { conn });
+        }
+        if self.disk_full {
+            return effects.push(Effect::WriteRefused { conn, xid, error: ErrorCode::OperationTimeout });
+        }
+        let zxid = self.last_prepared.next();
+        let context = Context {
+            session,
+            identities: &identities,
+            zxid,
+            time: now.wall_ms,
+            session_check: Ok(()),
+            internal: false,
+        };
+        let txn = self.preparer.prepare(tree, &context, write);
+        if matches!(write, Write::CloseSession) {
+            self.sessions.close(session);
+        }
+        self.propose(now, session, xid, txn, Some(Origin { conn, xid }), tree);
+    }
+
+    /// Gives a transaction the next place in the order.
+    fn propose(&mut self, now: Now, session: SessionId, cxid: i32, txn: Txn, origin: Option<Origin>, tree: &Tree) {
+        let zxid = self.last_prepared.next();
+        let header = Header { session, cxid, zxid, time: now.wall_ms };
+        let carries_digest = tree.keeps_digest() && !matches!(txn, Txn::Error { .. });
+        let digest = carries_digest.then(|| self.preparer.digest());
+        let mut logged = Logged { header, txn, digest };
+        if self.batch.is_empty() {
+            self.batch_first = zxid;
+        }
+        if journal::write_record(&header, &logged.txn, logged.digest, &mut self.batch).is_err() {
+            // Java would log it and then refuse to read its own log (on-disk 0).
+            self.preparer.roll_back();
+            logged.txn = Txn::Error { code: ErrorCode::Marshalling.code() };
+            logged.digest = None;
+            journal::write_record(&header, &logged.txn, None, &mut self.batch).expect("an error fits");
+        }
+        self.last_prepared = zxid;
+        self.in_flight.push_back(InFlight { logged, origin });
+    }
+
+    fn on_time(&mut self, now: Now, tree: &Tree, touched: &[(SessionId, i32, Mono)], effects: &mut Vec<Effect>) {
+        for (session, timeout_ms, at) in touched {
+            self.sessions.touch(*session, *timeout_ms, *at);
+        }
+        if self.disk_full {
+            return;
+        }
+        for session in self.sessions.expire(now.mono) {
+            let timeout_ms = tree.sessions().get(&session).copied().unwrap_or_default();
+            effects.push(Effect::Notice(Notice::Expired { session, timeout_ms }));
+            self.stats.expired += 1;
+            self.propose_internal(now, tree, session, &Write::CloseSession);
+        }
+        for path in self.reaper.due(now, tree) {
+            self.propose_internal(now, tree, SessionId::NONE, &Write::DeleteContainer { path });
+        }
+    }
+
+    fn propose_internal(&mut self, now: Now, tree: &Tree, session: SessionId, write: &Write) {
+        let context = Context {
+            session,
+            identities: &[],
+            zxid: self.last_prepared.next(),
+            time: now.wall_ms,
+            session_check: Ok(()),
+            internal: true,
+        };
+        let txn = self.preparer.prepare(tree, &context, write);
+        self.propose(now, session, 0, txn, None, tree);
+    }
+
+    /// Nothing after the last durable transaction was written: it never happened. Writers hear an error that
+    /// clients retry; reads go on.
+    fn on_log_full(&mut self, now: Now, tree: &Tree, effects: &mut Vec<Effect>) {
+        if !self.disk_full {
+            effects.push(Effect::Notice(Notice::LogFull));
+        }
+        self.disk_full = true;
+        self.batch.clear();
+        let lost = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= self.durable);
+        for InFlight { logged, origin } in self.in_flight.split_off(lost) {
+            let session = logged.header.session;
+            match logged.txn {
+                Txn::CreateSession { .. } => {
+                    self.sessions.remove(session);
+                    self.attached.remove(&session);
+                    effects.extend(origin.map(|origin| Effect::Close { conn: origin.conn }));
+                    continue;
+                }
+                Txn::CloseSession { .. } => self.sessions.reopen(session, now.mono),
+                _ => {}
+            }
+            let error = ErrorCode::OperationTimeout;
+            effects.extend(origin.map(|Origin { conn, xid }| Effect::WriteRefused { conn, xid, error }));
+        }
+        self.last_prepared = self.durable;
+        // What is durable and not applied yet is all that the overlay should hold; since it holds no more
+        // than a batch, it is simplest to let those be applied first.
+        assert!(self.in_flight.is_empty(), "the shell applies what is durable before it reports a full disk");
+        self.preparer.reset(tree);
+    }
+
+    /// True when [`Node::apply`] has something to do.
+    pub fn has_committed(&self) -> bool {
+        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= self.durable)
+    }
+
+    /// Applies up to `limit` durable transactions, in order; the caller holds the write lock.
+    pub fn apply(
+        &mut self,
+        limit: usize,
+        tree: &mut Tree,
+        watches: &mut WatchTable,
+        deliver: &mut impl Deliver,
+        effects: &mut Vec<Effect>,
+    ) {
+        for _ in 0..limit {
+            let durable = self.durable;
+            let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= durable) else { break };
+            self.apply_one(next, tree, watches, deliver, effects);
+        }
+    }
+
+    fn apply_one(
+        &mut self,
+        InFlight { logged, origin }: InFlight,
+        tree: &mut Tree,
+        watches: &mut WatchTable,
+        deliver: &mut impl Deliver,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Logged { header, txn, digest } = logged;
+        let zxid = header.zxid;
+        assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
+        let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
+        self.stats.applied += 1;
+        self.preparer.on_applied(zxid);
+        if tree.keeps_digest() {
+            let verdict = self.digests.on_applied(zxid, tree.digest(), digest);
+            if verdict != Verdict::Agrees {
+                let (expected, actual) = (digest.unwrap_or_default(), tree.digest());
+                let first = verdict == Verdict::FirstMismatch;
+                effects.push(Effect::Notice(Notice::DigestMismatch { zxid, expected, actual, first }));
+            }
+        }
+        match (&txn, origin) {
+            (Txn::CreateSession { timeout_ms }, Some(Origin { conn, .. })) => {
+                deliver.session_opened(conn, header.session, *timeout_ms);
+            }
+            (Txn::CloseSession { .. }, _) => {
+                self.sessions.remove(header.session);
+                let attached = self.attached.remove(&header.session);
+                if let Some(Origin { conn, xid }) = origin {
+                    answer(deliver, tree, watches, conn, xid, zxid, &txn, &outcome);
+                    deliver.close(conn);
+                } else if let Some(conn) = attached {
+                    deliver.close(conn);
+                }
+            }
+            (_, Some(Origin { conn, xid })) => {
+                answer(deliver, tree, watches, conn, xid, zxid, &txn, &outcome);
+            }
+            (_, None) => {}
+        }
+    }
+}
+
+/// Who asks for a change.
+struct Asked {
+    conn: ConnId,
+    session: SessionId,
+    xid: i32,
+    identities: Arc<[Identity]>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one reply")]
+fn answer(
+    deliver: &mut impl Deliver,
+    tree: &Tree,
+    watches: &mut WatchTable,
+    conn: ConnId,
+    xid: i32,
+    zxid: Zxid,
+    txn: &Txn,
+    outcome: &Outcome,
+) {
+    deliver.answer(conn, tree, watches, |out| reply::write_reply(out, xid, zxid, txn, outcome));
+}
+
+/// Turns changes of the tree into events.
+struct Announce<'a, D> {
+    watches: &'a mut WatchTable,
+    deliver: &'a mut D,
+    zxid: Zxid,
+}
+
+impl<D: Deliver> Witness for Announce<'_, D> {
+    fn created(&mut self, path: &str, acl: &[Acl], parent: &str, parent_acl: &[Acl]) {
+        let Self { watches, deliver, zxid } = self;
+        watches.on_created(path, parent, |conn, event, at| {
+            let guard = if event == EventType::ChildrenChanged { parent_acl } else { acl };
+            deliver.event(conn, *zxid, event, at, guard);
+        });
+    }
+
+    fn deleted(&mut self, path: &str, acl: &[Acl], parent: &str, parent_acl: &[Acl]) {
+        let Self { watches, deliver, zxid } = self;
+        watches.on_deleted(path, parent, |conn, event, at| {
+            let guard = if event == EventType::ChildrenChanged { parent_acl } else { acl };
+            deliver.event(conn, *zxid, event, at, guard);
+        });
+    }
+
+    fn data_changed(&mut self, path: &str, acl: &[Acl]) {
+        let Self { watches, deliver, zxid } = self;
+        watches.on_data_changed(path, |conn, event, at| deliver.event(conn, *zxid, event, at, acl));
+    }
+}
+
+/// The identity list that every connection starts with.
+pub fn initial_identities(address: &str) -> Arc<[Identity]> {
+    Arc::from([Identity { scheme: Text::from_static("ip"), id: address.into() }])
+}

@@ -1,0 +1,14 @@
+//! What a Node counts; `admin` gives the numbers Java's names.
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NodeStats {
+    /// Transactions applied since the start.
+    pub applied: u64,
+    /// Sessions that expired since the start.
+    pub expired: u64,
+    /// Prepared transactions that are not applied yet.
+    pub in_flight: usize,
+    /// Sessions open or closing.
+    pub sessions: usize,
+    pub digest_mismatches: u64,
+}

@@ -1,0 +1,425 @@
+//! The composition: one Node on its own thread, the log and the image on theirs, a task for each connection.
+//!
+//! The Node's thread takes everything that happened since it last looked, lets the Node take it step by step,
+//! hands what was prepared to the log in one piece, and applies what is durable in batches under the Store's
+//! write lock. What queues up while the disk syncs goes out with the next sync: that is the group commit.
+
+pub mod image;
+pub mod log;
+pub mod start;
+
+use std::cell::{RefCell, RefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Condvar, MappedRwLockReadGuard, Mutex, RwLock};
+use tracing::{debug, error, info, warn};
+
+use crate::acl::{self, Acl, AclRules};
+use crate::auth::AuthRules;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::id::{ConnId, SessionId, Zxid};
+use crate::net::conn::{Conn, Conns, OnTheSpot, Phase, Registry, State};
+use crate::node::effect::{Effect, Notice};
+use crate::node::input::Input;
+use crate::node::stats::NodeStats;
+use crate::node::{Deliver, Node, read, reply};
+use crate::session::{Mono, password};
+use crate::tree::Tree;
+use crate::watch::{EventType, WatchTable};
+
+/// What every part of the running server can reach.
+pub struct Shared {
+    pub config: Config,
+    pub clock: Clock,
+    pub tree: RwLock<Tree>,
+    pub watches: Mutex<WatchTable>,
+    pub registry: Registry,
+    pub inputs: Inputs,
+    pub counters: Counters,
+    /// The Node's figures, as of its last round.
+    pub node_stats: Mutex<NodeStats>,
+    pub acl_rules: AclRules,
+    pub auth_rules: AuthRules,
+    /// Bytes of a reply at most.
+    pub max_reply: usize,
+    /// The port that is open for clients.
+    pub client_port: u16,
+    /// The Node takes nothing more.
+    stopping: AtomicBool,
+    /// Nothing will be applied any more.
+    stopped: AtomicBool,
+    stop_wait: (Mutex<()>, Condvar),
+}
+
+impl Shared {
+    pub fn new(config: Config, clock: Clock, tree: Tree, seed: u64, client_port: u16) -> Self {
+        Self {
+            acl_rules: start::acl_rules(&config),
+            auth_rules: start::auth_rules(&config),
+            max_reply: config.node.max_reply_bytes.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX),
+            client_port,
+            config,
+            clock,
+            tree: RwLock::new(tree),
+            watches: Mutex::new(WatchTable::new(seed)),
+            registry: Registry::default(),
+            inputs: Inputs::default(),
+            counters: Counters::default(),
+            node_stats: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stop_wait: (Mutex::new(()), Condvar::new()),
+        }
+    }
+
+    fn stop_node(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.inputs.wake();
+    }
+
+    fn wake_stopped(&self) {
+        self.stop_wait.1.notify_all();
+    }
+
+    /// Waits, but not past the moment at which the server has stopped.
+    fn wait_for_stop(&self, at_most: Duration) {
+        let mut guard = self.stop_wait.0.lock();
+        if !self.stopped.load(Ordering::Acquire) {
+            self.stop_wait.1.wait_for(&mut guard, at_most);
+        }
+    }
+}
+
+/// Numbers that connections and the Node's thread count together.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub received: AtomicU64,
+    pub sent: AtomicU64,
+    /// Requests that have no reply yet, pings and the like aside.
+    pub outstanding: AtomicUsize,
+    pub rejected: AtomicU64,
+    pub latency: Mutex<Latency>,
+    pub bytes_received: AtomicU64,
+}
+
+/// Java's latency figures: milliseconds over all requests since the last reset.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Latency {
+    pub min_ms: Option<i64>,
+    pub max_ms: i64,
+    pub total_ms: i64,
+    pub count: u64,
+}
+
+impl Latency {
+    pub fn add(&mut self, ms: i64, count: u64) {
+        self.min_ms = Some(self.min_ms.map_or(ms, |min| min.min(ms)));
+        self.max_ms = self.max_ms.max(ms);
+        self.total_ms += ms * count as i64;
+        self.count += count;
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        if let Some(min) = other.min_ms {
+            self.min_ms = Some(self.min_ms.map_or(min, |own| own.min(min)));
+        }
+        self.max_ms = self.max_ms.max(other.max_ms);
+        self.total_ms += other.total_ms;
+        self.count += other.count;
+    }
+}
+
+/// What waits for the Node. Connections stop reading before this grows: each has a bounded number of
+/// requests under way.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    waiting: Mutex<Vec<Input>>,
+    arrived: Condvar,
+}
+
+impl Inputs {
+    pub fn push(&self, input: Input) {
+        let mut waiting = self.waiting.lock();
+        waiting.push(input);
+        if waiting.len() == 1 {
+            self.arrived.notify_one();
+        }
+    }
+
+    pub fn push_all(&self, inputs: &mut Vec<Input>) {
+        if inputs.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        let was_empty = waiting.is_empty();
+        waiting.append(inputs);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Everything that waits, or nothing when `at_most` has passed.
+    fn take(&self, at_most: Duration, into: &mut Vec<Input>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_empty() {
+            self.arrived.wait_for(&mut waiting, at_most);
+        }
+        std::mem::swap(&mut *waiting, into);
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn wake(&self) {
+        self.arrived.notify_one();
+    }
+}
+
+/// Transactions applied under one hold of the write lock: readers wait that long at most.
+const APPLY_BATCH: usize = 256;
+/// The Node looks at the clock at least this often, so that a pause of the process shows.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// And at deadlines no more often than this, even when nothing can be done about them.
+const SHORTEST_TICK_MS: Mono = 20;
+
+/// Runs the Node until the server stops. `log` takes what is to be appended.
+pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes)) {
+    let mut inputs = Vec::new();
+    let mut effects = Vec::new();
+    let mut last_tick = shared.clock.mono();
+    while !shared.stopping.load(Ordering::Acquire) {
+        let deadline = node.next_deadline().max(last_tick + SHORTEST_TICK_MS);
+        let until = (deadline - shared.clock.mono()).max(0) as u64;
+        let wait = Duration::from_millis(until).min(LONGEST_WAIT);
+        let asked = Instant::now();
+        shared.inputs.take(wait, &mut inputs);
+        if let Some(pause) = shared.clock.on_waited(wait, asked.elapsed()) {
+            warn!(pause_ms = pause.as_millis() as u64, "the process stood still; no session expires because of that");
+        }
+        let now = shared.clock.now();
+        for input in inputs.drain(..) {
+            if matches!(input, Input::LogFull) {
+                // What is durable comes first; the Node then knows that the rest never happened.
+                apply_all(shared, node, &mut effects, log);
+            }
+            node.step(now, &shared.tree.read(), input, &mut effects);
+        }
+        if now.mono >= deadline {
+            last_tick = now.mono;
+            let touched = shared.registry.lock().values().filter_map(|conn| conn.take_touch()).collect();
+            node.step(now, &shared.tree.read(), Input::Time { touched }, &mut effects);
+        }
+        node.flush(&mut effects);
+        carry_out(shared, &mut effects, log);
+        apply_all(shared, node, &mut effects, log);
+        *shared.node_stats.lock() = node.stats();
+    }
+}
+
+fn apply_all(shared: &Shared, node: &mut Node, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid, Bytes)) {
+    while node.has_committed() {
+        let mut woken = Vec::new();
+        {
+            let mut tree = shared.tree.write();
+            let mut watches = shared.watches.lock();
+            let mut delivery = Delivery::new(shared, &mut woken);
+            node.apply(APPLY_BATCH, &mut tree, &mut watches, &mut delivery, effects);
+        }
+        for conn in woken {
+            conn.wake_up();
+        }
+        carry_out(shared, effects, log);
+    }
+}
+
+fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid, Bytes)) {
+    for effect in effects.drain(..) {
+        match effect {
+            Effect::Append { first, last, records } => log(first, last, records),
+            Effect::Attached { conn, session, timeout_ms } => {
+                with_conn(shared, conn, |conn, state| open_session(conn, state, session, timeout_ms));
+            }
+            Effect::Refused { conn } => with_conn(shared, conn, |conn, state| {
+                info!(peer = %conn.peer_text(), "Invalid session 0x{:x} for client", conn.session());
+                state.write_connect_response(SessionId::NONE, 0, &[0; 16]);
+                state.phase = Phase::Closing;
+            }),
+            Effect::Close { conn } => with_conn(shared, conn, |_, state| state.close()),
+            Effect::WriteRefused { conn, xid, error } => {
+                let mut woken = Vec::new();
+                {
+                    let tree = shared.tree.read();
+                    let mut watches = shared.watches.lock();
+                    let zxid = tree.last_zxid();
+                    let mut delivery = Delivery::new(shared, &mut woken);
+                    delivery.answer(conn, &tree, &mut watches, |out| {
+                        reply::write_header(out, xid, zxid, error.code());
+                    });
+                }
+                woken.into_iter().for_each(|conn| conn.wake_up());
+            }
+            Effect::Notice(notice) => log_notice(&notice),
+        }
+    }
+}
+
+fn with_conn(shared: &Shared, id: ConnId, act: impl FnOnce(&Conn, &mut State)) {
+    if let Some(conn) = shared.registry.find(id) {
+        act(&conn, &mut conn.state.lock());
+        conn.wake_up();
+    }
+}
+
+fn open_session(conn: &Conn, state: &mut State, session: SessionId, timeout_ms: i32) {
+    if state.phase != Phase::Connecting {
+        return;
+    }
+    conn.timeout_ms.store(timeout_ms, Ordering::Relaxed);
+    conn.session.store(session.0, Ordering::Relaxed);
+    state.write_connect_response(session, timeout_ms, &password(session));
+    state.phase = Phase::Open;
+    debug!(peer = %conn.peer_text(), "Established session 0x{session:x} with negotiated timeout {timeout_ms}");
+}
+
+fn log_notice(notice: &Notice) {
+    match notice {
+        Notice::Expired { session, timeout_ms } => {
+            info!("Expiring session 0x{session:x}, timeout of {timeout_ms}ms exceeded");
+        }
+        Notice::DigestMismatch { zxid, expected, actual, first: true } => error!(
+            %zxid, expected, actual,
+            "First digest mismatch on txn: the tree differs from what its transaction says"
+        ),
+        Notice::DigestMismatch { zxid, expected, actual, first: false } => {
+            warn!(%zxid, expected, actual, "Digests are not matching. Value is Zxid.");
+        }
+        Notice::LogFull => error!(
+            "no room on the device of dataLogDir: writes are refused with OperationTimeout and new sessions by \
+             closing, until two log files fit; reads go on"
+        ),
+        Notice::LogRoom => info!("there is room on the device of dataLogDir again: writes are accepted"),
+    }
+}
+
+/// Carries replies and events to the connections while a batch is applied.
+struct Delivery<'a> {
+    shared: &'a Shared,
+    conns: MappedRwLockReadGuard<'a, Conns>,
+    /// Connections that have something to send now; each once.
+    woken: &'a mut Vec<Arc<Conn>>,
+    now: Mono,
+    latency: Latency,
+    answered: u64,
+    events: u64,
+}
+
+impl<'a> Delivery<'a> {
+    fn new(shared: &'a Shared, woken: &'a mut Vec<Arc<Conn>>) -> Self {
+        let conns = shared.registry.lock();
+        let now = shared.clock.mono();
+        Self { shared, conns, woken, now, latency: Latency::default(), answered: 0, events: 0 }
+    }
+
+    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State)) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        act(conn, &mut conn.state.lock());
+        if conn.mark_woken() {
+            self.woken.push(conn.clone());
+        }
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        let counters = &self.shared.counters;
+        counters.latency.lock().merge(&self.latency);
+        counters.sent.fetch_add(self.answered + self.events, Ordering::Relaxed);
+        counters.outstanding.fetch_sub(self.answered as usize, Ordering::Relaxed);
+    }
+}
+
+impl Deliver for Delivery<'_> {
+    fn answer(&mut self, conn: ConnId, tree: &Tree, watches: &mut WatchTable, reply: impl FnOnce(&mut BytesMut)) {
+        let (shared, now) = (self.shared, self.now);
+        let (mut latency, mut answered) = (self.latency, 0);
+        let watches = RefCell::new(watches);
+        self.with(conn, |conn, state| {
+            let asked = state.gate.on_write_answered();
+            answered += 1;
+            if !state.is_sending() {
+                return;
+            }
+            reply(&mut state.out);
+            latency.add(state.stats.on_answered(asked, tree.last_zxid(), now), 1);
+            while let Some((asked, request)) = state.gate.next_read() {
+                answered += 1;
+                let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
+                answer_on_the_spot(shared, conn, state, tree, lock, asked.xid, &request);
+                latency.add(state.stats.on_answered(asked, tree.last_zxid(), now), 1);
+            }
+        });
+        self.latency = latency;
+        self.answered += answered;
+    }
+
+    fn event(&mut self, conn: ConnId, zxid: Zxid, event: EventType, path: &str, acl: &[Acl]) {
+        let shared = self.shared;
+        self.with(conn, |conn, state| {
+            if !state.is_sending() || acl::authorise(&shared.acl_rules, acl, &state.identities, acl::READ).is_err() {
+                return;
+            }
+            if state.out.len() > MAX_UNREAD_EVENTS {
+                warn!(peer = %conn.peer_text(), "a client does not read its events: its connection is closed");
+                return state.close();
+            }
+            reply::write_event(&mut state.out, zxid, event, path);
+        });
+        self.events += 1;
+    }
+
+    fn session_opened(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        self.with(conn, |conn, state| open_session(conn, state, session, timeout_ms));
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.with(conn, |_, state| state.close());
+    }
+}
+
+/// Events that a connection may leave unread, in bytes; one that leaves more is closed, and its client
+/// catches up when it reconnects.
+const MAX_UNREAD_EVENTS: usize = 16 << 20;
+
+/// Answers a request whose turn it is, into the queue of its connection.
+pub fn answer_on_the_spot<W: std::ops::DerefMut<Target = WatchTable>>(
+    shared: &Shared,
+    conn: &Conn,
+    state: &mut State,
+    tree: &Tree,
+    watches: impl Fn() -> W,
+    xid: i32,
+    request: &OnTheSpot,
+) {
+    match request {
+        OnTheSpot::Refused(error) => reply::write_header(&mut state.out, xid, tree.last_zxid(), error.code()),
+        OnTheSpot::Read(request) => {
+            let reader = read::Reader {
+                conn: conn.id,
+                session: conn.session(),
+                identities: &state.identities,
+                rules: &shared.acl_rules,
+                max_reply: shared.max_reply,
+            };
+            read::answer(&mut state.out, tree, watches, reader, xid, request);
+        }
+    }
+}

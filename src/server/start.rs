@@ -1,0 +1,313 @@
+//! From a configuration to a serving process, and back to an exit code.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::image::{ImageTask, Schedule};
+use super::log::LogQueue;
+use super::{Shared, image, log};
+use crate::acl::AclRules;
+use crate::auth::AuthRules;
+use crate::clock::{self, Clock};
+use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
+use crate::disk::{FsDisk, Lock};
+use crate::net::listen;
+use crate::node::reaper::ReaperRules;
+use crate::node::{Node, NodeRules};
+use crate::prepare::PrepareRules;
+use crate::storage::image::Keeper;
+use crate::storage::{Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, recover};
+use crate::tree::TreeRules;
+use crate::tree::snapshot::Compression;
+
+/// What a process ends with when its storage fails, as Java's does.
+pub const EXIT_STORAGE: i32 = 10;
+/// Java: `ExitCode.UNEXPECTED_ERROR`.
+pub const EXIT_UNEXPECTED: i32 = 1;
+/// Java: `ExitCode.INVALID_INVOCATION`.
+pub const EXIT_INVALID: i32 = 2;
+
+/// Writes what parsing the configuration found to the log.
+pub fn log_notices(notices: &[config::Notice]) {
+    for notice in notices {
+        match notice.level {
+            Level::Info => info!("{}", notice.text),
+            Level::Warn => warn!("{}", notice.text),
+            Level::Error => error!("{}", notice.text),
+        }
+    }
+}
+
+/// Serves until a signal ends it; the value is the exit code.
+pub fn serve(config: Config) -> i32 {
+    let started = Instant::now();
+    if config.ensemble.mode == Mode::Quorum {
+        error!(
+            "the configuration describes an ensemble of {} servers; this version serves standalone only: leave out \
+             the server.N lines, or run this member with Apache ZooKeeper",
+            config.ensemble.membership.members.len()
+        );
+        return EXIT_INVALID;
+    }
+    let Some(endpoint) = config.node.client.clone() else {
+        error!("clientPort is not set: nobody could reach this server");
+        return EXIT_INVALID;
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("no threads to run on: {error}");
+            return EXIT_UNEXPECTED;
+        }
+    };
+    let opened = match Opened::open(&config) {
+        Ok(opened) => opened,
+        Err(failure) => {
+            error!("Unexpected exception, exiting abnormally: {}", failure.message);
+            return failure.exit_code;
+        }
+    };
+    let _entered = runtime.enter();
+    let listener = match listen::bind(&endpoint, config.node.client_port_listen_backlog) {
+        Ok(listener) => listener,
+        Err(error) => {
+            error!("Unexpected exception, exiting abnormally: {error:#}");
+            return EXIT_UNEXPECTED;
+        }
+    };
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    let Opened { lock: _lock, recovered, image, snapshots, writer } = opened;
+    let queue = Arc::new(LogQueue::default());
+    let clock = Clock::new();
+    let seed = random_seed();
+    let Recovered { tree, digest_check, anchor, known_snapshots, .. } = recovered;
+    let schedule = Schedule {
+        snap_count: config.node.snap_count.into(),
+        last: recovered.snapshot,
+        last_bytes: recovered.snapshot_bytes,
+        txns_since: recovered.txns_since_snapshot,
+        bytes_since: recovered.bytes_since_snapshot,
+    };
+    let mut node = Node::new(node_rules(&config), &tree, digest_check, clock.mono(), clock::wall_ms());
+    let last_zxid = tree.last_zxid();
+    let shared = Arc::new(Shared::new(config, clock, tree, seed, port));
+    let keeper = Keeper::new(0, anchor, known_snapshots, 0);
+    let compression = compression(shared.config.node.snapshot_compression);
+
+    let log_thread = spawn("zooid-log", {
+        let (shared, queue) = (shared.clone(), queue.clone());
+        move || log::run(&shared, &queue, writer)
+    });
+    let image_thread = image.map(|image| {
+        let (shared, queue) = (shared.clone(), queue.clone());
+        let task = ImageTask { image, keeper, snapshots, compression, schedule };
+        spawn("zooid-image", move || image::run(&shared, &queue, task))
+    });
+    let node_thread = spawn("zooid-node", {
+        let (shared, queue) = (shared.clone(), queue.clone());
+        move || super::run_node(&shared, &mut node, &|first, last, records| queue.append(first, last, records))
+    });
+    let accepting = runtime.spawn(listen::accept(shared.clone(), listener));
+    info!(
+        zxid = %last_zxid, start_ms = started.elapsed().as_millis() as u64,
+        "zooid {} serves on port {port}, standalone", env!("CARGO_PKG_VERSION")
+    );
+
+    let signal_name = runtime.block_on(wait_for_signal());
+    info!("{signal_name} received: stopping");
+    accepting.abort();
+    shared.stop_node();
+    node_thread.join().expect("the Node's thread does not panic");
+    queue.stop();
+    log_thread.join().expect("the log's thread does not panic");
+    shared.stopped.store(true, Ordering::Release);
+    shared.wake_stopped();
+    if let Some(thread) = image_thread {
+        thread.join().expect("the image's thread does not panic");
+    }
+    info!("stopped");
+    0
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started")
+}
+
+async fn wait_for_signal() -> &'static str {
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be awaited");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be awaited");
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Keys the hashes of paths; no two starts have the same.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(feature = "io")]
+type ServerImage = crate::image_rocksdb::RocksImage;
+#[cfg(not(feature = "io"))]
+type ServerImage = crate::image_none::NoImage;
+
+/// The directories of a server, read and locked.
+pub struct Opened {
+    lock: Lock,
+    recovered: Recovered,
+    /// `None`: there is none this time.
+    image: Option<ServerImage>,
+    snapshots: FsDisk,
+    writer: LogWriter<FsDisk>,
+}
+
+/// Why the directories can't be used.
+pub struct OpenFailure {
+    pub message: String,
+    pub exit_code: i32,
+}
+
+impl Opened {
+    pub fn open(config: &Config) -> Result<Self, OpenFailure> {
+        let node = &config.node;
+        let own_dir = node.data_dir.join("zooid");
+        let failure = |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
+        let disks = || Disks {
+            log: FsDisk::new(version_dir(&node.data_log_dir)),
+            snap: FsDisk::new(version_dir(&node.data_dir)),
+            log_home: FsDisk::new(&node.data_log_dir),
+            own: FsDisk::new(&own_dir),
+        };
+        let lock = Lock::take(&own_dir, &node.data_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
+        let image = ServerImage::new(own_dir.join("image"));
+        let options = Options {
+            rules: tree_rules(config),
+            replay: Replay::All,
+            server: 0,
+            trust_empty: node.snapshot_trust_empty,
+            make_directories: node.data_dir_autocreate,
+            db_autocreate: node.db_autocreate,
+            compression: compression(node.snapshot_compression),
+            give_up_after: None,
+        };
+        let started = Instant::now();
+        let recovered =
+            recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
+        for notice in &recovered.notices {
+            warn!("{notice:?}");
+        }
+        info!(
+            zxid = %recovered.last_zxid, replayed = recovered.replayed, nodes = recovered.tree.node_count(),
+            image = ?recovered.image, took_ms = started.elapsed().as_millis() as u64, "Snapshot loaded"
+        );
+        let image = match &recovered.image {
+            ImageState::Unavailable { why } => {
+                warn!("serving without an image, so the next start will read snapshot and log: {why}");
+                None
+            }
+            _ => Some(image),
+        };
+        let log_options = LogOptions {
+            preallocate: node.pre_alloc_size_kb * 1024,
+            size_limit: node.txn_log_size_limit_kb.map(|kb| kb * 1024),
+            force_sync: if node.force_sync { ForceSync::Yes } else { ForceSync::No },
+        };
+        let Disks { log, snap, own, .. } = disks();
+        let writer = LogWriter::new(log, own, &recovered.log, log_options);
+        Ok(Self { lock, recovered, image, snapshots: snap, writer })
+    }
+}
+
+fn tree_rules(config: &Config) -> TreeRules {
+    TreeRules {
+        seed: random_seed(),
+        digest: config.node.digest_enabled,
+        emulate_353_ttl: config.node.extended_types_enabled && config.node.emulate_353_ttl_nodes,
+    }
+}
+
+pub fn acl_rules(config: &Config) -> AclRules {
+    AclRules { skip: config.node.skip_acl, digest: config.node.digest_enabled_provider }
+}
+
+pub fn auth_rules(config: &Config) -> AuthRules {
+    let node = &config.node;
+    AuthRules {
+        digest: node.digest_enabled_provider,
+        digest_alg: node.digest_alg,
+        super_digest: node.super_digest.clone(),
+        ensemble: node.ensemble_provider.then(|| node.ensemble_auth_names.clone()),
+        enforced: node.enforce_auth_schemes.clone(),
+    }
+}
+
+fn node_rules(config: &Config) -> NodeRules {
+    let node = &config.node;
+    NodeRules {
+        server_id: 1,
+        tick_ms: node.tick_time_ms.into(),
+        prepare: PrepareRules {
+            acl: acl_rules(config),
+            extended_types: node.extended_types_enabled,
+            enforce_quota: node.enforce_quota,
+            reconfig: config.ensemble.reconfig_enabled,
+            close_list_bytes: 1 << 20,
+        },
+        reaper: ReaperRules {
+            interval_ms: node.container_check_interval_ms.into(),
+            max_per_minute: node.container_max_per_minute.into(),
+            max_never_used_ms: node.container_max_never_used_interval_ms as i64,
+        },
+    }
+}
+
+fn compression(configured: SnapshotCompression) -> Compression {
+    match configured {
+        SnapshotCompression::None => Compression::Plain,
+        SnapshotCompression::Gzip => Compression::Gz,
+        SnapshotCompression::Snappy => Compression::Snappy,
+    }
+}
+
+/// Sets up logging: to stderr, by the level in `RUST_LOG` (info if it is not set).
+pub fn init_logging(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Reads the configuration that `arguments` name: one file, or PORT DATADIR and so on.
+pub fn read_config(
+    arguments: &[String],
+    flags: &config::Flags,
+) -> Result<(Config, Vec<config::Notice>), config::ConfigError> {
+    let [path] = arguments else { return Config::from_arguments(arguments, flags) };
+    let bytes = std::fs::read(path).map_err(|error| config::ConfigError::unreadable_file(path, &error))?;
+    let draft = config::Draft::parse(path, &bytes, flags)?;
+    let wants = draft.wants();
+    let read = |path: &Path| path.is_file().then(|| std::fs::read(path).ok()).flatten();
+    draft.finish(&config::Found {
+        myid: read(&wants.myid),
+        dynamic: wants.dynamic.as_deref().and_then(read),
+        dynamic_next: wants.dynamic_next.as_deref().and_then(read),
+    })
+}

@@ -1,0 +1,201 @@
+//! Snapshot files: written under a temporary name, made durable, then renamed, so that a file with a
+//! snapshot's name is a whole one (on-disk 4.6 R12; Java writes in place and never syncs).
+
+use std::io::{self, Read, Write};
+
+use bytes::{Buf, Bytes};
+
+use super::names::SnapshotName;
+use super::{Disk, DiskError};
+use crate::id::Zxid;
+use crate::tree::snapshot::{self, Compression, Sections, SnapshotError, Target};
+use crate::tree::{LoadError, Loader, Tree, TreeRules};
+
+/// A snapshot file, told apart from any other of its name: by length and the checksum of its last bytes,
+/// which hold the seal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SnapshotId {
+    pub name: SnapshotName,
+    pub len: u64,
+    pub tail: u32,
+}
+
+const TAIL: u64 = 4096;
+
+impl SnapshotId {
+    pub fn of(disk: &impl Disk, name: SnapshotName) -> Result<Option<Self>, DiskError> {
+        Self::of_file(disk, name, &name.to_string())
+    }
+
+    fn of_file(disk: &impl Disk, name: SnapshotName, file: &str) -> Result<Option<Self>, DiskError> {
+        let Some(len) = disk.len(file)? else { return Ok(None) };
+        let tail = disk.read(file, len.saturating_sub(TAIL), TAIL as usize)?;
+        Ok(Some(Self { name, len, tail: crc32fast::hash(&tail) }))
+    }
+}
+
+/// All snapshots of a directory, oldest first.
+pub fn list(disk: &impl Disk) -> Result<Vec<SnapshotName>, DiskError> {
+    let mut names: Vec<_> = disk.list()?.iter().filter_map(|name| SnapshotName::parse(name)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Why a file that is named as a snapshot is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(transparent)]
+    Content(#[from] SnapshotError),
+    #[error("its last zxid is {0}, below the one in its name")]
+    BelowName(Zxid),
+}
+
+impl Unusable {
+    pub fn is_torn(&self) -> bool {
+        matches!(self, Self::Content(error) if error.is_torn())
+    }
+}
+
+fn read_into(disk: &impl Disk, name: SnapshotName, target: &mut impl Target) -> Result<Sections, Unusable> {
+    let reader = FileReader::new(disk, name.to_string()).map_err(|error| SnapshotError::Io(io::Error::other(error)))?;
+    let sections = snapshot::read(reader, name.compression, target)?;
+    match sections.last_zxid {
+        Some(last) if last < name.zxid => Err(Unusable::BelowName(last)),
+        _ => Ok(sections),
+    }
+}
+
+/// The tree of a snapshot. Each attempt starts from nothing.
+pub fn load(disk: &impl Disk, name: SnapshotName, rules: TreeRules) -> Result<(Tree, Sections), Unusable> {
+    let mut loader = Loader::new(rules);
+    let sections = read_into(disk, name, &mut loader)?;
+    let tree = loader.finish(name.zxid).map_err(SnapshotError::Load)?;
+    Ok((tree, sections))
+}
+
+/// Reads a snapshot to its last seal, without keeping it.
+pub fn verify(disk: &impl Disk, name: SnapshotName) -> Result<(), Unusable> {
+    read_into(disk, name, &mut snapshot::Verifier::default()).map(|_| ())
+}
+
+/// Writes the snapshot of a tree.
+pub fn write_tree(disk: &impl Disk, tree: &Tree, compression: Compression) -> Result<SnapshotId, DiskError> {
+    let name = SnapshotName { zxid: tree.last_zxid(), compression };
+    let id = prepare(disk, name, |out| snapshot::write_tree(tree, out, compression).map(|_| ()))?;
+    publish(disk, &id)?;
+    Ok(id)
+}
+
+/// Writes a snapshot under its temporary name. Durable on return, but not yet a snapshot. On an error the
+/// file is removed again.
+pub fn prepare<D: Disk>(
+    disk: &D,
+    name: SnapshotName,
+    write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
+) -> Result<SnapshotId, DiskError> {
+    let tmp = name.tmp();
+    let attempt = || -> Result<SnapshotId, DiskError> {
+        disk.create(&tmp)?;
+        write(FileWriter::new(disk, &tmp)).map_err(|error| disk_error(error, &tmp))?;
+        disk.sync(&tmp)?;
+        let id = SnapshotId::of_file(disk, name, &tmp)?;
+        Ok(id.expect("the file was just written"))
+    };
+    attempt().inspect_err(|_| {
+        // What cannot be removed now is removed by the next start.
+        let _ = disk.remove(&tmp);
+    })
+}
+
+/// Gives a prepared snapshot its name, durably.
+pub fn publish(disk: &impl Disk, id: &SnapshotId) -> Result<(), DiskError> {
+    disk.rename(&id.name.tmp(), &id.name.to_string())?;
+    disk.sync_dir()
+}
+
+/// The error of the disk that came through a stream, or the stream's own.
+fn disk_error(error: io::Error, name: &str) -> DiskError {
+    use super::DiskErrorKind;
+    let message = error.to_string();
+    let inner = error.into_inner().and_then(|inner| inner.downcast::<DiskError>().ok());
+    inner.map_or_else(
+        || DiskError { kind: DiskErrorKind::Other, operation: "writing", path: name.to_owned(), message },
+        |inner| *inner,
+    )
+}
+
+/// How much is read or written at once.
+const CHUNK: usize = 1 << 20;
+/// How much is written between two syncs: one sync of a whole large file would hold up those of the log.
+const SYNC_EVERY: u64 = 8 << 20;
+
+struct FileReader<'a, D> {
+    disk: &'a D,
+    name: String,
+    offset: u64,
+    chunk: Bytes,
+}
+
+impl<'a, D: Disk> FileReader<'a, D> {
+    fn new(disk: &'a D, name: String) -> Result<Self, DiskError> {
+        Ok(Self { disk, name, offset: 0, chunk: Bytes::new() })
+    }
+}
+
+impl<D: Disk> Read for FileReader<'_, D> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() {
+            self.chunk = self.disk.read(&self.name, self.offset, CHUNK).map_err(io::Error::other)?;
+            self.offset += self.chunk.len() as u64;
+        }
+        let len = out.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut out[..len]);
+        Ok(len)
+    }
+}
+
+/// Appends to a file in large pieces.
+pub struct FileWriter<'a, D> {
+    disk: &'a D,
+    name: &'a str,
+    offset: u64,
+    synced: u64,
+    chunk: Vec<u8>,
+}
+
+impl<'a, D: Disk> FileWriter<'a, D> {
+    fn new(disk: &'a D, name: &'a str) -> Self {
+        Self { disk, name, offset: 0, synced: 0, chunk: Vec::new() }
+    }
+
+    fn drain(&mut self) -> Result<(), DiskError> {
+        self.disk.write_at(self.name, self.offset, &self.chunk)?;
+        self.offset += self.chunk.len() as u64;
+        self.chunk.clear();
+        if self.offset - self.synced >= SYNC_EVERY {
+            self.disk.sync(self.name)?;
+            self.synced = self.offset;
+        }
+        Ok(())
+    }
+}
+
+impl<D: Disk> Write for FileWriter<'_, D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK {
+            self.drain().map_err(io::Error::other)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.drain().map_err(io::Error::other)
+    }
+}
+
+impl From<LoadError> for Unusable {
+    fn from(error: LoadError) -> Self {
+        Self::Content(error.into())
+    }
+}

@@ -1,0 +1,581 @@
+//! Java's snapshot: the whole tree as one stream, sealed three times by a checksum over all bytes before.
+//!
+//! Read: every seal must hold, nothing may follow, and which sections follow the nodes is decided by the
+//! bytes that are left, not by a setting as in Java, whose server refuses its own files when a switch has
+//! moved. Written: always both sections, and the state of exactly one transaction, so that file name, digest
+//! and last-zxid section agree.
+//!
+//! Java: `FileSnap`, `SerializeUtils`, `DataTree.serialize`, `SnapStream`; on-disk 3.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+
+use bytes::{Buf, Bytes, BytesMut};
+use jute::records::data::StatPersisted;
+use jute::{Reader, Record, Text, Writer as JuteWriter};
+use simd_adler32::Adler32;
+
+use super::{LoadError, Loader, Tree};
+use crate::acl::Acl;
+use crate::id::{SessionId, Zxid};
+use crate::path::ROOT;
+use crate::txn::DIGEST_VERSION;
+
+const MAGIC: [u8; 4] = *b"ZKSN";
+const VERSION: i32 = 2;
+const DBID: i64 = -1;
+/// Ends the nodes, and each seal.
+const TERMINATOR: [u8; 5] = [0, 0, 0, 1, b'/'];
+const SEAL_LEN: usize = 13;
+const DIGEST_LEN: usize = 20;
+const LAST_ZXID_LEN: usize = 8;
+
+/// How a snapshot file is packed; its name says which (`zookeeper.snapshot.compression.method`).
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Compression {
+    #[default]
+    Plain,
+    Gz,
+    Snappy,
+}
+
+impl Compression {
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Gz => ".gz",
+            Self::Snappy => ".snappy",
+        }
+    }
+}
+
+/// Why a stream is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("it ends early, within {0}")]
+    Short(&'static str),
+    #[error("the magic number is {0:#x}")]
+    BadMagic(u32),
+    #[error("{0} is null or malformed")]
+    Malformed(&'static str),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("seal {number} is {stored:#x}, the bytes before it sum to {actual:#x}")]
+    Seal { number: u8, stored: u64, actual: u32 },
+    #[error("{0} bytes follow the nodes, which no sections have")]
+    Trailing(usize),
+    #[error("reading it fails: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl SnapshotError {
+    /// A writer that was stopped leaves this behind, and nothing else.
+    pub fn is_torn(&self) -> bool {
+        match self {
+            Self::Short(_) => true,
+            Self::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+            _ => false,
+        }
+    }
+}
+
+/// The digest section: the tree's digest after the transaction `zxid`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DigestSection {
+    pub zxid: Zxid,
+    pub version: i32,
+    pub digest: u64,
+}
+
+/// What stands in a snapshot besides sessions, lists and nodes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sections {
+    pub digest: Option<DigestSection>,
+    /// Since 3.9.0.
+    pub last_zxid: Option<Zxid>,
+    /// The last seal.
+    pub seal: u32,
+}
+
+impl Sections {
+    /// The digest, unless it says "none known" (zxid 0, digest 0) or is of another version.
+    pub fn known_digest(&self) -> Option<DigestSection> {
+        self.digest.filter(|d| d.version == DIGEST_VERSION && (d.zxid, d.digest) != (Zxid::ZERO, 0))
+    }
+}
+
+/// Takes what a snapshot holds, in its order: sessions, access lists, nodes with parents before children.
+pub trait Target {
+    fn session(&mut self, id: SessionId, timeout_ms: i32);
+    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), LoadError>;
+    fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError>;
+}
+
+impl Target for Loader {
+    fn session(&mut self, id: SessionId, timeout_ms: i32) {
+        Loader::session(self, id, timeout_ms);
+    }
+
+    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), LoadError> {
+        Loader::acl(self, id, acl)
+    }
+
+    fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
+        Loader::node(self, path, data, acl_id, stat)
+    }
+}
+
+/// Only checks: what [`Loader`] would refuse, at 8 bytes per node.
+#[derive(Default)]
+pub struct Verifier {
+    acls: HashSet<i64>,
+    nodes: HashSet<u64>,
+    pub node_count: u64,
+}
+
+impl Verifier {
+    fn hash(path: &str) -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+        hasher.write(path.as_bytes());
+        hasher.finish()
+    }
+}
+
+impl Target for Verifier {
+    fn session(&mut self, _: SessionId, _: i32) {}
+
+    fn acl(&mut self, id: i64, _: Vec<Acl>) -> Result<(), LoadError> {
+        if id > 0 && self.acls.insert(id) { Ok(()) } else { Err(LoadError::AclId(id)) }
+    }
+
+    fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, _: StatPersisted) -> Result<(), LoadError> {
+        self.node_count += 1;
+        if acl_id != super::acls::OPEN_ID && !self.acls.contains(&acl_id) {
+            return Err(LoadError::MissingAcl { path: path.into(), id: acl_id });
+        }
+        let path = if path.is_empty() { ROOT } else { path };
+        let parent = crate::path::split_parent(path).map_err(|_| LoadError::MissingParent(path.into()))?;
+        if path != ROOT && !self.nodes.contains(&Self::hash(parent)) {
+            return Err(LoadError::MissingParent(path.into()));
+        }
+        if self.nodes.insert(Self::hash(path)) { Ok(()) } else { Err(LoadError::Duplicate(path.into())) }
+    }
+}
+
+/// Reads a whole snapshot into `target`. What `target` took counts only if this succeeds.
+pub fn read(stream: impl Read, compression: Compression, target: &mut impl Target) -> Result<Sections, SnapshotError> {
+    match compression {
+        Compression::Plain => read_plain(stream, target),
+        // Of many members, so that bytes behind the first are not passed over.
+        Compression::Gz => read_plain(flate2::read::MultiGzDecoder::new(stream), target),
+        Compression::Snappy => read_plain(SnappyReader::new(stream), target),
+    }
+}
+
+fn read_plain(stream: impl Read, target: &mut impl Target) -> Result<Sections, SnapshotError> {
+    let mut input = Input::new(stream);
+    let mut head = input.take(16, "the header")?;
+    let magic = head.get_u32();
+    if magic != u32::from_be_bytes(MAGIC) {
+        return Err(SnapshotError::BadMagic(magic));
+    }
+    for _ in 0..input.int("the number of sessions")? {
+        let mut session = input.take(12, "the sessions")?;
+        target.session(SessionId(session.get_i64()), session.get_i32());
+    }
+    for _ in 0..input.int("the number of access lists")? {
+        let id = input.take(8, "the access lists")?.get_i64();
+        let acl = input.acl()?;
+        target.acl(id, acl)?;
+    }
+    loop {
+        let path = input.buffer("a path")?.ok_or(SnapshotError::Malformed("a path"))?;
+        if path[..] == *b"/" {
+            break;
+        }
+        let path = Text::from_java_bytes(path);
+        let data = input.buffer("a node's data")?;
+        let rest = input.take(68, "a node")?;
+        let acl_id = (&rest[..8]).get_i64();
+        let stat = StatPersisted::read(&mut Reader::new(rest.slice(8..))).expect("60 bytes are a stat");
+        target.node(&path, data.as_deref(), acl_id, stat)?;
+    }
+    read_sections(input)
+}
+
+/// Seal 1 and what follows: nothing (3.5), the digest section (3.6), the last zxid too (3.9), or it alone
+/// (3.9 with digests off).
+fn read_sections(mut input: Input<impl Read>) -> Result<Sections, SnapshotError> {
+    let mut sections = Sections { seal: input.seal(1)?, ..Sections::default() };
+    let mut left = input.left()?;
+    const ONLY_LAST_ZXID: usize = LAST_ZXID_LEN + SEAL_LEN;
+    if left > ONLY_LAST_ZXID {
+        let mut head = input.take(12, "the digest section")?;
+        let (zxid, version) = (Zxid(head.get_i64()), head.get_i32());
+        // Versions before 2 wrote hexadecimal text.
+        let digest = match version {
+            ..DIGEST_VERSION => input.buffer("the digest")?.map_or(0, |_| 0),
+            _ => input.take(DIGEST_LEN - 12, "the digest section")?.get_u64(),
+        };
+        sections.digest = Some(DigestSection { zxid, version, digest });
+        sections.seal = input.seal(2)?;
+        left = input.left()?;
+    }
+    if left == ONLY_LAST_ZXID {
+        sections.last_zxid = Some(Zxid(input.take(LAST_ZXID_LEN, "the last-zxid section")?.get_i64()));
+        sections.seal = input.seal(3)?;
+        left = input.left()?;
+    }
+    if left == 0 { Ok(sections) } else { Err(SnapshotError::Trailing(left)) }
+}
+
+/// The stream, with the checksum of all that was taken from it.
+struct Input<R> {
+    stream: R,
+    buffer: BytesMut,
+    sum: Adler32,
+}
+
+const CHUNK: usize = 256 * 1024;
+
+impl<R: Read> Input<R> {
+    fn new(stream: R) -> Self {
+        Self { stream, buffer: BytesMut::new(), sum: Adler32::new() }
+    }
+
+    /// Reads on until the buffer holds `len` bytes or the stream ends. Grows by what is really there.
+    fn fill(&mut self, len: usize) -> Result<(), SnapshotError> {
+        while self.buffer.len() < len {
+            let from = self.buffer.len();
+            self.buffer.resize(from + CHUNK, 0);
+            let read = loop {
+                match self.stream.read(&mut self.buffer[from..]) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other,
+                }
+            };
+            self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
+            if read? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, len: usize, what: &'static str) -> Result<Bytes, SnapshotError> {
+        self.fill(len)?;
+        if self.buffer.len() < len {
+            return Err(SnapshotError::Short(what));
+        }
+        let bytes = self.buffer.split_to(len).freeze();
+        self.sum.write(&bytes);
+        Ok(bytes)
+    }
+
+    fn int(&mut self, what: &'static str) -> Result<i32, SnapshotError> {
+        Ok(self.take(4, what)?.get_i32())
+    }
+
+    fn buffer(&mut self, what: &'static str) -> Result<Option<Bytes>, SnapshotError> {
+        match self.int(what)? {
+            -1 => Ok(None),
+            ..-1 => Err(SnapshotError::Malformed(what)),
+            len => self.take(len as usize, what).map(Some),
+        }
+    }
+
+    fn acl(&mut self) -> Result<Vec<Acl>, SnapshotError> {
+        const WHAT: &str = "an access list";
+        let count = self.int(WHAT)?;
+        if count == -1 {
+            return Err(SnapshotError::Malformed(WHAT));
+        }
+        let mut acl = Vec::new();
+        for _ in 0..count {
+            let perms = self.int(WHAT)?;
+            let mut text = || {
+                let bytes = self.buffer(WHAT)?.ok_or(SnapshotError::Malformed(WHAT))?;
+                Ok::<_, SnapshotError>(Text::from_java_bytes(bytes).detach())
+            };
+            acl.push(Acl { perms, scheme: text()?, id: text()? });
+        }
+        Ok(acl)
+    }
+
+    fn seal(&mut self, number: u8) -> Result<u32, SnapshotError> {
+        let actual = self.sum.finish();
+        let mut seal = self.take(SEAL_LEN, "a seal")?;
+        let stored = seal.get_u64();
+        if stored != u64::from(actual) {
+            return Err(SnapshotError::Seal { number, stored, actual });
+        }
+        if seal[..] != TERMINATOR {
+            return Err(SnapshotError::Malformed("the end of a seal"));
+        }
+        Ok(actual)
+    }
+
+    /// How many bytes are left, as far as it matters: sections are short.
+    fn left(&mut self) -> Result<usize, SnapshotError> {
+        self.fill(CHUNK)?;
+        Ok(self.buffer.len())
+    }
+}
+
+/// Writes a snapshot: sessions, access lists and nodes in this order, each as many as announced.
+pub struct Writer<W: Write> {
+    out: Packer<W>,
+    buffer: BytesMut,
+    sum: Adler32,
+}
+
+impl<W: Write> Writer<W> {
+    pub fn new(out: W, compression: Compression) -> io::Result<Self> {
+        let out = match compression {
+            Compression::Plain => Packer::Plain(out),
+            Compression::Gz => Packer::Gz(flate2::write::GzEncoder::new(out, flate2::Compression::default())),
+            Compression::Snappy => Packer::Snappy(SnappyWriter::new(out)?),
+        };
+        let mut writer = Self { out, buffer: BytesMut::with_capacity(CHUNK), sum: Adler32::new() };
+        writer.put(|w| {
+            w.raw(&MAGIC);
+            w.int(VERSION);
+            w.long(DBID);
+        })?;
+        Ok(writer)
+    }
+
+    fn put(&mut self, write: impl FnOnce(&mut JuteWriter<'_>)) -> io::Result<()> {
+        write(&mut JuteWriter::durable(&mut self.buffer));
+        if self.buffer.len() >= CHUNK / 2 { self.drain() } else { Ok(()) }
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        self.sum.write(&self.buffer);
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Announces how many sessions or access lists follow.
+    pub fn count(&mut self, count: usize) -> io::Result<()> {
+        self.put(|w| w.count(count))
+    }
+
+    pub fn session(&mut self, id: SessionId, timeout_ms: i32) -> io::Result<()> {
+        self.put(|w| {
+            w.long(id.0);
+            w.int(timeout_ms);
+        })
+    }
+
+    pub fn acl(&mut self, id: i64, acl: &[Acl]) -> io::Result<()> {
+        self.put(|w| {
+            w.long(id);
+            w.vector(Some(acl));
+        })
+    }
+
+    /// The root is written as `""`, whichever way it is named here.
+    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: &StatPersisted) -> io::Result<()> {
+        self.put(|w| {
+            w.text(Some(if path == ROOT { "" } else { path }));
+            w.buffer(data);
+            w.long(acl_id);
+            stat.write(w);
+        })
+    }
+
+    fn seal(&mut self) -> io::Result<u32> {
+        self.drain()?;
+        let seal = self.sum.finish();
+        self.put(|w| {
+            w.long(seal.into());
+            w.raw(&TERMINATOR);
+        })?;
+        Ok(seal)
+    }
+
+    /// Seals the nodes and writes both sections. Returns the last seal and what was written to.
+    pub fn finish(mut self, digest: DigestSection, last_zxid: Zxid) -> io::Result<(u32, W)> {
+        self.put(|w| w.raw(&TERMINATOR))?;
+        self.seal()?;
+        self.put(|w| {
+            w.long(digest.zxid.0);
+            w.int(digest.version);
+            w.long(digest.digest as i64);
+        })?;
+        self.seal()?;
+        self.put(|w| w.long(last_zxid.0))?;
+        let seal = self.seal()?;
+        self.drain()?;
+        Ok((seal, self.out.finish()?))
+    }
+}
+
+/// Writes the snapshot of a tree as it is now. Returns the last seal and what was written to.
+pub fn write_tree<W: Write>(tree: &Tree, out: W, compression: Compression) -> io::Result<(u32, W)> {
+    let mut writer = Writer::new(out, compression)?;
+    writer.count(tree.sessions().len())?;
+    for (id, timeout_ms) in tree.sessions() {
+        writer.session(*id, *timeout_ms)?;
+    }
+    let acls = tree.acl_table().iter();
+    writer.count(acls.len())?;
+    for (id, acl) in acls {
+        writer.acl(id, acl)?;
+    }
+    for (path, node) in tree.walk() {
+        writer.node(&path, node.data(), node.acl_id(), &node.persisted())?;
+    }
+    let digest = tree.keeps_digest().then(|| tree.digest());
+    writer.finish(digest_section(tree.last_zxid(), digest), tree.last_zxid())
+}
+
+/// The digest section of a state: "none known" if it is not, and for a fresh database, as Java has it.
+pub fn digest_section(zxid: Zxid, digest: Option<u64>) -> DigestSection {
+    match digest {
+        Some(digest) if zxid > Zxid::ZERO => DigestSection { zxid, version: DIGEST_VERSION, digest },
+        _ => DigestSection { zxid: Zxid::ZERO, version: DIGEST_VERSION, digest: 0 },
+    }
+}
+
+enum Packer<W: Write> {
+    Plain(W),
+    Gz(flate2::write::GzEncoder<W>),
+    Snappy(SnappyWriter<W>),
+}
+
+impl<W: Write> Packer<W> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.write_all(bytes),
+            Self::Gz(out) => out.write_all(bytes),
+            Self::Snappy(out) => out.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<W> {
+        let mut out = match self {
+            Self::Plain(out) => out,
+            Self::Gz(out) => out.finish()?,
+            Self::Snappy(out) => out.finish()?,
+        };
+        out.flush()?;
+        Ok(out)
+    }
+}
+
+// snappy-java's own framing, not the standard one: a header, then blocks with their lengths (on-disk 3.3).
+const SNAPPY_HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+const SNAPPY_BLOCK: usize = 32 * 1024;
+/// The header's first four bytes, where a block's length would stand.
+const SNAPPY_MARK: u32 = u32::from_be_bytes([0x82, b'S', b'N', b'A']);
+/// No writer makes blocks that unpack to more.
+const SNAPPY_BLOCK_MAX: usize = 512 * 1024 * 1024;
+
+struct SnappyWriter<W> {
+    out: W,
+    block: Vec<u8>,
+}
+
+impl<W: Write> SnappyWriter<W> {
+    fn new(mut out: W) -> io::Result<Self> {
+        out.write_all(&SNAPPY_HEADER)?;
+        Ok(Self { out, block: Vec::with_capacity(SNAPPY_BLOCK) })
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(SNAPPY_BLOCK - self.block.len()));
+            self.block.extend_from_slice(now);
+            bytes = later;
+            if self.block.len() == SNAPPY_BLOCK {
+                self.write_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_block(&mut self) -> io::Result<()> {
+        let packed = snap::raw::Encoder::new().compress_vec(&self.block).map_err(io::Error::other)?;
+        self.out.write_all(&(packed.len() as u32).to_be_bytes())?;
+        self.out.write_all(&packed)?;
+        self.block.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        if !self.block.is_empty() {
+            self.write_block()?;
+        }
+        Ok(self.out)
+    }
+}
+
+struct SnappyReader<R> {
+    stream: R,
+    started: bool,
+    block: Bytes,
+}
+
+impl<R: Read> SnappyReader<R> {
+    fn new(stream: R) -> Self {
+        Self { stream, started: false, block: Bytes::new() }
+    }
+
+    /// Unpacks the next block; false at the end of the stream.
+    fn next_block(&mut self) -> io::Result<bool> {
+        let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        loop {
+            let mut len = [0; 4];
+            let mut first = self.stream.by_ref().take(4);
+            let read = io::copy(&mut first, &mut &mut len[..])?;
+            if read == 0 && self.started {
+                return Ok(false);
+            }
+            if read < 4 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let len = u32::from_be_bytes(len);
+            // A writer that appends to a stream writes the header again.
+            if len == SNAPPY_MARK {
+                let mut rest = [0; 12];
+                self.stream.read_exact(&mut rest)?;
+                if rest != SNAPPY_HEADER[4..] {
+                    return Err(bad("an unknown snappy header"));
+                }
+                self.started = true;
+                continue;
+            }
+            if !self.started {
+                return Err(bad("no snappy header"));
+            }
+            let mut packed = Vec::new();
+            self.stream.by_ref().take(len.into()).read_to_end(&mut packed)?;
+            if packed.len() < len as usize {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let size = snap::raw::decompress_len(&packed).map_err(io::Error::other)?;
+            if size > SNAPPY_BLOCK_MAX {
+                return Err(bad("a snappy block of unreasonable size"));
+            }
+            self.block = snap::raw::Decoder::new().decompress_vec(&packed).map_err(io::Error::other)?.into();
+            if !self.block.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for SnappyReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.block.is_empty() && !self.next_block()? {
+            return Ok(0);
+        }
+        let len = out.len().min(self.block.len());
+        self.block.copy_to_slice(&mut out[..len]);
+        Ok(len)
+    }
+}
