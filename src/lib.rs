@@ -31,6 +31,8 @@ pub mod node;
 #[cfg(feature = "shell")]
 pub mod admin;
 #[cfg(feature = "shell")]
+pub mod bench;
+#[cfg(feature = "shell")]
 pub mod clock;
 #[cfg(feature = "shell")]
 pub mod disk;
@@ -38,7 +40,5 @@ pub mod disk;
 mod image_none;
 #[cfg(feature = "shell")]
 pub mod net;
-#[cfg(feature = "shell")]
-pub mod bench;
 #[cfg(feature = "shell")]
 pub mod server;

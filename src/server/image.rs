@@ -58,7 +58,9 @@ pub fn run<I: Image>(shared: &Shared, queue: &Arc<LogQueue>, mut task: ImageTask
                 Ok(Written::All(zxid)) => saved = zxid,
                 Ok(Written::Later(rest)) => capture = rest,
                 Err(error) => {
-                    error!("the image can't be written and is given up until the next start, which builds it anew: {error}");
+                    error!(
+                        "the image can't be written and is given up until the next start, which builds it anew: {error}"
+                    );
                     return;
                 }
             }

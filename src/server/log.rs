@@ -154,6 +154,8 @@ fn or_die<T>(result: Result<T, StorageError>) -> T {
 
 /// Nothing is acknowledged any more, so the process ends: another start reads what is really there.
 fn die(error: &StorageError) -> ! {
-    error!("Severe unrecoverable error, exiting: {error}. No write that was not acknowledged is promised; start again once the device works");
+    error!(
+        "Severe unrecoverable error, exiting: {error}. No write that was not acknowledged is promised; start again once the device works"
+    );
     std::process::exit(super::start::EXIT_STORAGE);
 }

@@ -180,7 +180,8 @@ impl Opened {
     pub fn open(config: &Config) -> Result<Self, OpenFailure> {
         let node = &config.node;
         let own_dir = node.data_dir.join("zooid");
-        let failure = |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
+        let failure =
+            |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
         let disks = || Disks {
             log: FsDisk::new(version_dir(&node.data_log_dir)),
             snap: FsDisk::new(version_dir(&node.data_dir)),
@@ -200,8 +201,7 @@ impl Opened {
             give_up_after: None,
         };
         let started = Instant::now();
-        let recovered =
-            recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
+        let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
         for notice in &recovered.notices {
             warn!("{notice:?}");
         }
