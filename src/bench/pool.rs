@@ -120,7 +120,7 @@ impl Pool {
             let it = &mut self.conns[conn];
             let mut outcome = Ok(());
             if event.is_readable() {
-                outcome = it.receive(conn, &mut self.scratch, self.start, client);
+                outcome = it.receive(conn, event.is_read_closed(), &mut self.scratch, self.start, client);
             }
             if let Err(why) = outcome.and_then(|()| it.flush()) {
                 it.stream = None;
@@ -144,27 +144,37 @@ impl Pool {
 
     /// Ends every session properly, so that the server need not expire it, and waits for that a little.
     pub fn close(mut self) -> io::Result<()> {
-        let mut nobody = Nobody;
+        let mut closing = Closing { open: self.conns.iter().map(|it| it.in_session && it.stream.is_some()).collect() };
         let bye = wire::close_session();
         for conn in 0..self.conns.len() {
-            if self.conns[conn].in_session {
-                self.send(conn, &bye, &mut nobody);
+            if closing.open[conn] {
+                self.send(conn, &bye, &mut closing);
             }
         }
         let end = self.now() + 10_000_000_000;
-        while self.conns.iter().any(|it| it.stream.is_some() && it.in_session) && self.now() < end {
-            self.turn(Duration::from_millis(100), &mut nobody)?;
+        while closing.open.contains(&true) && self.now() < end {
+            self.turn(Duration::from_millis(100), &mut closing)?;
         }
         Ok(())
     }
 }
 
-struct Nobody;
+struct Closing {
+    open: Vec<bool>,
+}
 
-impl Client for Nobody {
+impl Client for Closing {
     fn on_session(&mut self, _: usize, _: u64, _: &mut Vec<u8>) {}
-    fn on_frame(&mut self, _: usize, _: u64, _: &[u8], _: &mut Vec<u8>) {}
-    fn on_lost(&mut self, _: usize, _: io::Error) {}
+
+    fn on_frame(&mut self, conn: usize, _: u64, frame: &[u8], _: &mut Vec<u8>) {
+        if wire::Reply::of(frame).is_some_and(|reply| reply.xid == wire::CLOSE_XID) {
+            self.open[conn] = false;
+        }
+    }
+
+    fn on_lost(&mut self, conn: usize, _: io::Error) {
+        self.open[conn] = false;
+    }
 }
 
 impl Conn {
@@ -186,6 +196,7 @@ impl Conn {
     fn receive(
         &mut self,
         conn: usize,
+        ends: bool,
         scratch: &mut Vec<u8>,
         start: Instant,
         client: &mut impl Client,
@@ -213,8 +224,9 @@ impl Conn {
             }
             self.rx.clear();
             self.rx.extend_from_slice(rest);
-            // A short read has emptied the socket; whatever comes later is a new event.
-            if filled < scratch.len() {
+            // A short read has emptied the socket; whatever comes later is a new event. Only an end that came with the
+            // data has to be read as well.
+            if filled < scratch.len() && !ends {
                 return Ok(());
             }
         }

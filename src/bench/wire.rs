@@ -28,8 +28,11 @@ pub fn ping() -> Vec<u8> {
     request(-2, op::PING, |_| ())
 }
 
+/// No request of a load has it.
+pub const CLOSE_XID: i32 = 0;
+
 pub fn close_session() -> Vec<u8> {
-    request(0, op::CLOSE_SESSION, |_| ())
+    request(CLOSE_XID, op::CLOSE_SESSION, |_| ())
 }
 
 pub fn get(xid: i32, path: &str, watch: bool) -> Vec<u8> {
