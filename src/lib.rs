@@ -8,7 +8,7 @@
 //! 3. agreement: [`storage`]
 //! 4. the whole: [`node`]
 //! 5. shells, with the feature `shell`: `net`, `admin`, `clock`, `disk`; with `io`: `image_rocksdb`
-//! 6. composition: `server`, and `main.rs`
+//! 6. composition: `server`, `bench`, and `main.rs`
 
 pub mod acl;
 pub mod auth;
@@ -32,6 +32,8 @@ pub mod node;
 
 #[cfg(feature = "shell")]
 pub mod admin;
+#[cfg(feature = "shell")]
+pub mod bench;
 #[cfg(feature = "shell")]
 pub mod clock;
 #[cfg(feature = "shell")]

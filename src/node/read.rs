@@ -85,7 +85,10 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
             write_frame(out, &header, |w| w.int(count as i32));
         }),
         Read::GetEphemerals { prefix } => {
-            let prefix = prefix.as_deref().filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
+            // Java's trim takes every character up to the blank, and no other.
+            let trimmed = |prefix: &str| prefix.trim_matches(|c| c <= ' ').to_owned();
+            let prefix =
+                prefix.as_deref().filter(|p| !matches!(trimmed(p).as_str(), "" | "/")).unwrap_or_default();
             let paths: Vec<Text> =
                 tree.ephemerals(reader.session).filter(|path| path.starts_with(prefix)).map(Text::from).collect();
             write_frame(out, &header, |w| w.vector(Some(&paths)));
@@ -106,20 +109,18 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
         Read::AddWatch { path, mode } => add_watch(watches, path.as_ref(), reader.conn, *mode).map(|()| {
             write_frame(out, &header, |w| w.int(0));
         }),
-        Read::CheckWatches { path, watcher_type } => WatcherType::from_wire(*watcher_type)
-            .ok_or(ErrorCode::Marshalling)
-            .and_then(|watcher| {
-                let path = path.as_ref().ok_or(ErrorCode::NoWatcher)?;
-                watches().contains(path, reader.conn, watcher).then_some(()).ok_or(ErrorCode::NoWatcher)
-            })
-            .map(|()| write_header(out, xid, zxid, 0)),
-        Read::RemoveWatches { path, watcher_type } => WatcherType::from_wire(*watcher_type)
-            .ok_or(ErrorCode::Marshalling)
-            .and_then(|watcher| {
-                let path = path.as_ref().ok_or(ErrorCode::NoWatcher)?;
-                watches().remove(path, reader.conn, watcher).then_some(()).ok_or(ErrorCode::NoWatcher)
-            })
-            .map(|()| write_header(out, xid, zxid, 0)),
+        Read::CheckWatches { path, watcher_type } => match WatcherType::from_wire(*watcher_type) {
+            None => Err(ErrorCode::Marshalling),
+            Some(watcher) if watches().contains(watched(path.as_ref()), reader.conn, watcher) => Ok(()),
+            Some(_) => Err(ErrorCode::NoWatcher),
+        }
+        .map(|()| write_header(out, xid, zxid, 0)),
+        Read::RemoveWatches { path, watcher_type } => match WatcherType::from_wire(*watcher_type) {
+            None => Err(ErrorCode::Marshalling),
+            Some(watcher) if watches().remove(watched(path.as_ref()), reader.conn, watcher) => Ok(()),
+            Some(_) => Err(ErrorCode::NoWatcher),
+        }
+        .map(|()| write_header(out, xid, zxid, 0)),
         Read::WhoAmI => {
             write_frame(out, &header, |w| write_identities(w, reader.identities));
             Ok(())
@@ -247,8 +248,13 @@ impl<'a> Place<'a> {
         let mut table = watches();
         let conn = self.reader.conn;
         for (list, paths) in &set.lists {
+            let persistent = matches!(list, WatchList::Persistent | WatchList::PersistentRecursive);
             for path in paths.as_ref().ok_or(ErrorCode::Marshalling)? {
-                let path = path.as_ref().ok_or(ErrorCode::Marshalling)?;
+                // The persistent lists are armed without a look at the tree, so a null path passes there.
+                let path = match path {
+                    None if persistent => &NULL_PATH,
+                    path => path.as_ref().ok_or(ErrorCode::Marshalling)?,
+                };
                 let node = self.tree.find(path).map(|node| node.persisted());
                 let overdue = match (list, node) {
                     (WatchList::Data | WatchList::Child, None) => Some(EventType::Deleted),
@@ -278,13 +284,21 @@ fn add_watch<W: DerefMut<Target = WatchTable>>(
     conn: ConnId,
     mode: i32,
 ) -> Result<(), ErrorCode> {
-    match (mode, path) {
-        (0 | 1, None) => {}
-        (0, Some(path)) => watches().add_persistent(path, conn),
-        (1, Some(path)) => watches().add_recursive(path, conn),
+    let path = path.unwrap_or(&NULL_PATH);
+    match mode {
+        0 => watches().add_persistent(path, conn),
+        1 => watches().add_recursive(path, conn),
         _ => return Err(ErrorCode::Marshalling),
     }
     Ok(())
+}
+
+/// What stands for the null path among watched paths: Java keeps watches on it, which never fire. No path
+/// that is looked up or triggered looks like this one.
+static NULL_PATH: Text = Text::from_static("\0null");
+
+fn watched(path: Option<&Text>) -> &Text {
+    path.unwrap_or(&NULL_PATH)
 }
 
 fn write_children(w: &mut Writer<'_>, node: NodeRef<'_>) {
