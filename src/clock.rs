@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::admin::java::LocalTime;
 use crate::node::input::Now;
 use crate::session::Mono;
 
@@ -52,4 +53,29 @@ impl Default for Clock {
 /// Milliseconds since 1970, for ctime and mtime and for session ids.
 pub fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// A moment in the zone of this machine (`TZ`, `/etc/localtime`).
+pub fn local_time(wall_ms: i64) -> LocalTime {
+    let seconds: libc::time_t = wall_ms.div_euclid(1000);
+    // SAFETY: all bytes zero is a valid `tm`: numbers, and a null pointer for the zone.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals, and `localtime_r` keeps neither.
+    let converted = unsafe { libc::localtime_r(&seconds, &mut tm) };
+    let zone = if converted.is_null() || tm.tm_zone.is_null() {
+        "UTC".to_owned()
+    } else {
+        // SAFETY: after success the zone points to a string with an end that lives as long as the process.
+        unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) }.to_string_lossy().into_owned()
+    };
+    LocalTime {
+        year: tm.tm_year + 1900,
+        month: tm.tm_mon as usize,
+        day: tm.tm_mday,
+        weekday: tm.tm_wday as usize,
+        hour: tm.tm_hour,
+        minute: tm.tm_min,
+        second: tm.tm_sec,
+        zone,
+    }
 }

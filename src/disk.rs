@@ -1,4 +1,4 @@
-//! Directories of the file system, behind `trait Disk`: one call per method, and no decisions.
+//! The file system behind [`Disk`]: one call per method.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -6,187 +6,194 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
 
 use crate::storage::{Disk, DiskError, DiskErrorKind};
 
-pub struct FsDisk {
+/// A directory.
+pub struct FileDisk {
     dir: PathBuf,
-    /// Files that were written to, open: the log writes the same one again and again.
-    open: Mutex<HashMap<String, Arc<File>>>,
+    /// Open files: the log's writing end comes back to one of them for each batch.
+    files: Mutex<HashMap<String, Arc<File>>>,
 }
 
-/// Files kept open; the log needs one, a snapshot another.
-const MAX_OPEN: usize = 8;
+/// No more files than this stay open; more than a writer of each kind needs.
+const OPEN_MAX: usize = 8;
 
-impl FsDisk {
+impl FileDisk {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), open: Mutex::new(HashMap::new()) }
+        Self { dir: dir.into(), files: Mutex::default() }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    fn error(&self, operation: &'static str, name: &str, error: &io::Error) -> DiskError {
+        let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+        let kind = if full { DiskErrorKind::Full } else { DiskErrorKind::Other };
+        DiskError { kind, operation, path: self.dir.join(name).display().to_string(), message: error.to_string() }
     }
 
-    fn result<T>(&self, operation: &'static str, path: &Path, result: io::Result<T>) -> Result<T, DiskError> {
-        result.map_err(|error| {
-            let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
-            let kind = if full { DiskErrorKind::Full } else { DiskErrorKind::Other };
-            DiskError { kind, operation, path: path.display().to_string(), message: error.to_string() }
-        })
-    }
-
-    fn file(&self, name: &str) -> io::Result<Arc<File>> {
-        let mut open = self.open.lock();
-        if let Some(file) = open.get(name) {
+    fn open(&self, name: &str) -> io::Result<Arc<File>> {
+        let mut files = self.files.lock().expect("no holder panics");
+        if let Some(file) = files.get(name) {
             return Ok(file.clone());
         }
-        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.at(name))?);
-        if open.len() >= MAX_OPEN {
-            open.clear();
+        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.dir.join(name))?);
+        if files.len() >= OPEN_MAX {
+            files.clear();
         }
-        open.insert(name.to_owned(), file.clone());
+        files.insert(name.to_owned(), file.clone());
         Ok(file)
     }
 
     fn forget(&self, name: &str) {
-        self.open.lock().remove(name);
+        self.files.lock().expect("no holder panics").remove(name);
+    }
+
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        name: &str,
+        act: impl FnOnce(&File) -> io::Result<T>,
+    ) -> Result<T, DiskError> {
+        self.open(name).and_then(|file| act(&file)).map_err(|error| self.error(operation, name, &error))
     }
 }
 
-fn checked(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-impl Disk for FsDisk {
+impl Disk for FileDisk {
     fn path(&self) -> String {
         self.dir.display().to_string()
     }
 
     fn exists(&self) -> Result<bool, DiskError> {
-        self.result("look-up", &self.dir, self.dir.try_exists())
+        self.dir.try_exists().map_err(|error| self.error("look-up", "", &error))
     }
 
     fn make(&self) -> Result<(), DiskError> {
-        let missing: Vec<&Path> = self.dir.ancestors().take_while(|dir| !dir.exists()).collect();
-        self.result("creation", &self.dir, fs::create_dir_all(&self.dir))?;
-        for made in missing {
-            let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            self.result("fsync", above, File::open(above).and_then(|dir| dir.sync_all()))?;
-        }
-        Ok(())
+        let made: Vec<&Path> = self.dir.ancestors().take_while(|dir| !dir.exists()).collect();
+        let make = || {
+            fs::create_dir_all(&self.dir)?;
+            made.iter().filter_map(|dir| dir.parent()).try_for_each(sync_directory)
+        };
+        make().map_err(|error| self.error("creation", "", &error))
     }
 
     fn is_writable(&self) -> bool {
         use std::os::unix::ffi::OsStrExt;
         let Ok(path) = std::ffi::CString::new(self.dir.as_os_str().as_bytes()) else { return false };
-        // SAFETY: the path is a C string that lives through the call.
+        // SAFETY: the path is a C string that outlives the call.
         unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
     }
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        let names = fs::read_dir(&self.dir).and_then(|entries| {
-            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()
-        });
-        self.result("listing", &self.dir, names)
+        let list = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&self.dir)? {
+                // A name that is not UTF-8 is none of ours, nor is a directory.
+                let entry = entry?;
+                if let Ok(name) = entry.file_name().into_string()
+                    && !entry.file_type()?.is_dir()
+                {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        };
+        list().map_err(|error| self.error("listing", "", &error))
     }
 
     fn len(&self, name: &str) -> Result<Option<u64>, DiskError> {
-        let path = self.at(name);
-        match fs::metadata(&path) {
+        match fs::metadata(self.dir.join(name)) {
             Ok(metadata) => Ok(Some(metadata.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => self.result("look-up", &path, Err(error)),
+            Err(error) => Err(self.error("look-up", name, &error)),
         }
     }
 
     fn read(&self, name: &str, offset: u64, len: usize) -> Result<Bytes, DiskError> {
-        let path = self.at(name);
-        let read = || {
-            let file = File::open(&path)?;
-            let there = file.metadata()?.len().saturating_sub(offset);
-            let mut bytes = BytesMut::zeroed(len.min(usize::try_from(there).unwrap_or(usize::MAX)));
-            let mut got = 0;
-            while got < bytes.len() {
-                match file.read_at(&mut bytes[got..], offset + got as u64)? {
-                    0 => break,
-                    n => got += n,
+        self.with("reading", name, |file| {
+            // A caller may ask for more than there is, but no memory is taken for that.
+            let len = len.min(file.metadata()?.len().saturating_sub(offset) as usize);
+            let mut bytes = BytesMut::zeroed(len);
+            let mut done = 0;
+            while done < len {
+                match file.read_at(&mut bytes[done..], offset + done as u64) {
+                    Ok(0) => break,
+                    Ok(read) => done += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 }
             }
-            bytes.truncate(got);
+            bytes.truncate(done);
             Ok(bytes.freeze())
-        };
-        self.result("read", &path, read())
+        })
     }
 
     fn create(&self, name: &str) -> Result<(), DiskError> {
-        let path = self.at(name);
         self.forget(name);
-        self.result("creation", &path, File::create(&path).map(drop))
+        let created = File::create(self.dir.join(name));
+        created.map(|_| ()).map_err(|error| self.error("creation", name, &error))
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let written = self.file(name).and_then(|file| file.write_all_at(bytes, offset));
-        self.result("write", &self.at(name), written)
+        self.with("writing", name, |file| file.write_all_at(bytes, offset))
     }
 
     fn preallocate(&self, name: &str, len: u64) -> Result<(), DiskError> {
-        let allocate = || {
-            let file = self.file(name)?;
-            let have = file.metadata()?.len();
-            if len <= have {
+        self.with("preallocation", name, |file| {
+            // SAFETY: the descriptor is open for the whole call.
+            if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) } == 0 {
                 return Ok(());
             }
-            // SAFETY: the descriptor is open for the call.
-            checked(unsafe { libc::fallocate(file.as_raw_fd(), 0, have as i64, (len - have) as i64) })
-        };
-        let path = self.at(name);
-        match allocate() {
-            // Not every file system can; then room is a promise that only writing keeps.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.set_len(name, len),
-            other => self.result("preallocation", &path, other),
-        }
+            let error = io::Error::last_os_error();
+            // Some file systems cannot; there, as in Java, a full disk shows when it is written to.
+            if error.raw_os_error() == Some(libc::EOPNOTSUPP) && file.metadata()?.len() < len {
+                return file.set_len(len);
+            }
+            Err(error)
+        })
     }
 
     fn set_len(&self, name: &str, len: u64) -> Result<(), DiskError> {
-        self.result("truncation", &self.at(name), self.file(name).and_then(|file| file.set_len(len)))
+        self.with("truncation", name, |file| file.set_len(len))
     }
 
     fn sync(&self, name: &str) -> Result<(), DiskError> {
-        self.result("fdatasync", &self.at(name), self.file(name).and_then(|file| file.sync_data()))
+        self.with("fdatasync", name, File::sync_data)
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {
-        self.result("fsync", &self.dir, File::open(&self.dir).and_then(|dir| dir.sync_all()))
+        sync_directory(&self.dir).map_err(|error| self.error("fsync", "", &error))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.forget(from);
         self.forget(to);
-        self.result("renaming", &self.at(from), fs::rename(self.at(from), self.at(to)))
+        fs::rename(self.dir.join(from), self.dir.join(to)).map_err(|error| self.error("renaming", from, &error))
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
         self.forget(name);
-        self.result("removal", &self.at(name), fs::remove_file(self.at(name)))
+        fs::remove_file(self.dir.join(name)).map_err(|error| self.error("removal", name, &error))
     }
 }
 
-/// Refuses a second process on the same directories, for as long as it lives.
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
 
-impl Lock {
-    pub fn take(own_dir: &Path, data_dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(own_dir)?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(own_dir.join("lock"))?;
-        // SAFETY: the descriptor is open for the call.
-        checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map_err(|error| {
-            let message = format!("{} is in use by another process ({error}): stop that first", data_dir.display());
-            io::Error::new(io::ErrorKind::AlreadyExists, message)
-        })?;
-        Ok(Self(file))
+/// Held by the one process that may use a directory, until it ends.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code)] File);
+
+/// Takes the lock file `dir/lock`. The directory must exist. `None` if another process has it.
+pub fn lock(dir: &Path) -> io::Result<Option<Lock>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
+    // SAFETY: the descriptor is open for the whole call.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(Some(Lock(file)));
     }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
 }

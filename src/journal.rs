@@ -305,7 +305,7 @@ impl<'a, S: Source> Scan<'a, S> {
                 Here::Not(fault) => fault,
                 Here::End | Here::Record(_) => Fault::Zeros,
             };
-            let sector_missing = self.misses_sector(at, behind.offset)?;
+            let sector_missing = misses_checksum(at, what) || self.misses_sector(at, behind.offset)?;
             return Ok(End::Damaged(Damage { what, sector_missing, behind: Some(behind) }));
         }
         let damaged = |what| End::Damaged(Damage { what, sector_missing: false, behind: None });
@@ -326,21 +326,18 @@ impl<'a, S: Source> Scan<'a, S> {
             }
             return Ok(if fault == Fault::EndByte(0) { End::Torn } else { damaged(fault) });
         }
-        let holed = |holed| if holed { End::Holed } else { damaged(fault) };
-        Ok(match fault {
+        match fault {
             // Written in order from its start, it can't have anything behind a length that is missing.
-            Fault::Zeros if self.window.is_zero_from(at + 8)? => End::Torn,
-            Fault::Zeros => {
-                let written = self.window.end_of_data(at)?;
-                holed(self.misses_sector(at, written)?)
-            }
-            Fault::PastEnd(_) | Fault::EndByte(0) => End::Torn,
-            Fault::Checksum { .. } => {
-                let len = self.window.bytes(at + 8, 4)?.get_u32();
-                holed(self.misses_sector(at, at + OVERHEAD as u64 + u64::from(len))?)
-            }
-            other => damaged(other),
-        })
+            Fault::Zeros if self.window.is_zero_from(at + 8)? => return Ok(End::Torn),
+            Fault::PastEnd(_) | Fault::EndByte(0) => return Ok(End::Torn),
+            _ => {}
+        }
+        let end = match fault {
+            Fault::Checksum { .. } => at + OVERHEAD as u64 + u64::from(self.window.bytes(at + 8, 4)?.get_u32()),
+            _ => self.window.end_of_data(at)?,
+        };
+        let sector_missing = misses_checksum(at, fault) || self.misses_sector(at, end)?;
+        Ok(if sector_missing { End::Holed } else { damaged(fault) })
     }
 
     /// The length with which the bytes at `at` would be a whole record's payload, whatever their length
@@ -402,6 +399,18 @@ impl<'a, S: Source> Scan<'a, S> {
         }
         Ok(false)
     }
+}
+
+/// Whether a lost sector took the end of the record's first sector and with it a part of the checksum, and
+/// what is left of the checksum is right. Its upper half is zero anyway.
+fn misses_checksum(at: u64, fault: Fault) -> bool {
+    let Fault::Checksum { stored, actual } = fault else { return false };
+    let in_sector = SECTOR - at % SECTOR;
+    if !(5..8).contains(&in_sector) {
+        return false;
+    }
+    let left = u32::MAX >> ((in_sector - 4) * 8);
+    stored == u64::from(actual & left)
 }
 
 /// Whether a record may start here, by its first bytes alone: a checksum of 32 bits, a length, a zxid.

@@ -2,7 +2,8 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`]
+//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`],
+//!    [`stats`]
 //! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
 //! 3. agreement: [`storage`]
 //! 4. the whole: [`node`]
@@ -16,6 +17,7 @@ pub mod id;
 pub mod journal;
 pub mod path;
 pub mod proto;
+pub mod stats;
 pub mod txn;
 
 pub mod order;
@@ -38,6 +40,8 @@ pub mod clock;
 pub mod disk;
 #[cfg(all(feature = "shell", not(feature = "io")))]
 mod image_none;
+#[cfg(feature = "io")]
+pub mod image_rocksdb;
 #[cfg(feature = "shell")]
 pub mod net;
 #[cfg(feature = "shell")]

@@ -10,6 +10,7 @@ use jute::Text;
 
 use crate::id::ConnId;
 use crate::path;
+use crate::stats::Fired;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Table {
@@ -171,6 +172,7 @@ impl Side {
 pub struct WatchTable {
     data: Side,
     child: Side,
+    fired: Fired,
 }
 
 impl WatchTable {
@@ -178,7 +180,7 @@ impl WatchTable {
     pub fn new(seed: u64) -> Self {
         let side =
             || Side { by_path: Map::with_hasher(foldhash::fast::FixedState::with_seed(seed)), ..Side::default() };
-        Self { data: side(), child: side() }
+        Self { data: side(), child: side(), fired: Fired::default() }
     }
 
     fn side(&mut self, table: Table) -> &mut Side {
@@ -234,30 +236,57 @@ impl WatchTable {
 
     /// Calls `tell` for each connection and event that a creation causes, in Java's order.
     pub fn on_created(&mut self, path: &str, parent: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        self.fire(Table::Data, path, &[], |conn| tell(conn, EventType::Created, path));
-        self.fire(Table::Child, parent, &[], |conn| tell(conn, EventType::ChildrenChanged, parent));
+        self.fire(Table::Data, EventType::Created, path, &[], |conn| tell(conn, EventType::Created, path));
+        self.fire(Table::Child, EventType::ChildrenChanged, parent, &[], |conn| {
+            tell(conn, EventType::ChildrenChanged, parent);
+        });
     }
 
     /// One connection hears of a deletion once, whichever tables it stands in.
     pub fn on_deleted(&mut self, path: &str, parent: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        let told = self.fire(Table::Data, path, &[], |conn| tell(conn, EventType::Deleted, path));
-        self.fire(Table::Child, path, &told, |conn| tell(conn, EventType::Deleted, path));
-        self.fire(Table::Child, parent, &[], |conn| tell(conn, EventType::ChildrenChanged, parent));
+        let deleted = EventType::Deleted;
+        let told = self.fire(Table::Data, deleted, path, &[], |conn| tell(conn, deleted, path));
+        self.fire(Table::Child, deleted, path, &told, |conn| tell(conn, deleted, path));
+        self.fire(Table::Child, EventType::ChildrenChanged, parent, &[], |conn| {
+            tell(conn, EventType::ChildrenChanged, parent);
+        });
     }
 
     pub fn on_data_changed(&mut self, path: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        self.fire(Table::Data, path, &[], |conn| tell(conn, EventType::DataChanged, path));
+        self.fire(Table::Data, EventType::DataChanged, path, &[], |conn| tell(conn, EventType::DataChanged, path));
     }
 
-    fn fire(&mut self, table: Table, path: &str, skip: &[ConnId], mut tell: impl FnMut(ConnId)) -> Vec<ConnId> {
+    fn fire(
+        &mut self,
+        table: Table,
+        event: EventType,
+        path: &str,
+        skip: &[ConnId],
+        mut tell: impl FnMut(ConnId),
+    ) -> Vec<ConnId> {
         let mut told = Vec::new();
         self.side(table).trigger(path, &mut told);
+        if told.is_empty() {
+            return told;
+        }
+        let fired = match event {
+            EventType::Created => &mut self.fired.created,
+            EventType::Deleted => &mut self.fired.deleted,
+            EventType::DataChanged => &mut self.fired.data_changed,
+            EventType::ChildrenChanged => &mut self.fired.children_changed,
+        };
+        fired.add(told.len() as i64);
         for conn in &told {
             if !skip.contains(conn) {
                 tell(*conn);
             }
         }
         told
+    }
+
+    /// How many connections each event since the last call was told to.
+    pub fn take_fired(&mut self) -> Fired {
+        std::mem::take(&mut self.fired)
     }
 
     /// Watches in both tables, a connection counted once for each path and table.

@@ -1472,3 +1472,76 @@ mod limits {
         });
     }
 }
+
+/// What no numbered check has and the differential test has found.
+mod oddities {
+    use super::*;
+
+    #[test]
+    fn persistent_lists_of_set_watches_take_null_paths() {
+        DEFAULT.run(|s| {
+            let mut c = Client::connect(s);
+            let with_null_in = |list: usize| {
+                (0..5).fold(Body::new().long(0), |body, i| if i == list { body.int(1).null() } else { body.int(0) })
+            };
+            let errors = [0, 1, 2, 3, 4].map(|list| c.err(op::SET_WATCHES2, with_null_in(list)));
+            assert_eq!(errors, [-5, -5, -5, 0, 0]);
+        });
+    }
+
+    #[test]
+    fn a_watch_on_the_null_path_is_one() {
+        DEFAULT.run(|s| {
+            let mut c = Client::connect(s);
+            let on_null = |kind| Body::new().null().int(kind);
+            assert_eq!(c.err(op::CHECK_WATCHES, on_null(3)), -121);
+            c.ok(op::ADD_WATCH, on_null(0));
+            assert_eq!(c.err(op::CHECK_WATCHES, on_null(3)), 0);
+            assert_eq!(c.err(op::REMOVE_WATCHES, on_null(3)), 0);
+            assert_eq!(c.err(op::CHECK_WATCHES, on_null(3)), -121);
+        });
+    }
+
+    /// Java's `trim` takes away what is not above U+0020, and nothing else.
+    #[test]
+    fn a_blank_prefix_of_ephemerals_is_blank_as_java_sees_it() {
+        DEFAULT.run(|s| {
+            let mut c = Client::connect(s);
+            c.ok(op::CREATE, create("/blank", b"", OPEN, 1));
+            let mut found = |prefix| c.ok(op::GET_EPHEMERALS, path(prefix)).record::<Vec<jute::Text>>().len();
+            assert_eq!([" ", "\t \u{1}", " / ", "\u{a0}", "\u{85}", "\u{3000}"].map(&mut found), [1, 1, 1, 0, 0, 0]);
+        });
+    }
+
+    /// A multi is decoded to its end before a path is looked at. What ends it first decides about the zxid: a
+    /// null ACL takes none, unless the flags of that very operation are unknown; everything else takes one.
+    #[test]
+    fn the_first_thing_that_cannot_be_decoded_in_a_multi_decides() {
+        DEFAULT.run(|s| {
+            let mut c = Client::connect(s);
+            let null_path = || (op::DELETE, Body::new().null().int(-1));
+            let null_acl = |flags| (op::CREATE, path("/odd").buffer(Some(b"")).null().int(flags));
+            let bad_flags = || (op::CREATE, create("/odd", b"", OPEN, 7));
+            let ttl_flags = || (op::CREATE, create("/odd", b"", OPEN, 5));
+            let unknown = || (op::EXISTS, unwatched("/"));
+            let cases = [
+                (multi([null_path()]), 1),
+                (multi([null_path(), null_acl(0)]), 0),
+                (multi([null_acl(5)]), 0),
+                (multi([null_acl(7)]), 1),
+                (multi([ttl_flags()]), 1),
+                (multi([null_path(), ttl_flags()]), 1),
+                (multi([ttl_flags(), null_acl(0)]), 1),
+                (multi([bad_flags(), null_acl(0)]), 1),
+                (multi([null_acl(0), bad_flags()]), 0),
+                (multi([unknown(), null_acl(0)]), 1),
+                (unterminated([null_acl(0)]), 0),
+            ];
+            for (i, (body, taken)) in cases.into_iter().enumerate() {
+                let z = c.ping();
+                let reply = c.call(op::MULTI, body);
+                assert_eq!((reply.err, reply.zxid - z, reply.body.len()), (-5, taken, 0), "case {i}");
+            }
+        });
+    }
+}

@@ -30,7 +30,8 @@ use crate::node::input::Input;
 use crate::node::reply;
 use crate::proto::ErrorCode;
 use crate::proto::request::{Frame, Request, Write, decode};
-use crate::server::{Shared, answer_on_the_spot};
+use crate::server::{Shared, answer_on_the_spot, count_read};
+use crate::stats::Replies;
 
 /// What one read takes at most while there is no session; all that such a connection costs.
 const FRESH_READ: usize = 4 << 10;
@@ -54,6 +55,7 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) 
     };
     let why = task.run(&mut stream).await;
     conn.state.lock().phase = Phase::Closed;
+    count_end(&shared, &conn, why);
     // Nobody adds a watch for a closed connection, so these are all.
     shared.watches.lock().remove_conn(conn.id);
     shared.registry.remove(&conn);
@@ -64,6 +66,23 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) 
         shared.inputs.push(Input::Disconnected { conn: conn.id, session });
     }
     debug!(peer = %conn.peer_text(), %session, ?why, unanswered, "connection closed");
+}
+
+fn count_end(shared: &Shared, conn: &Conn, why: End) {
+    match why {
+        End::NoSession => shared.counters.measures.lock().sessionless_expired += 1,
+        End::Gone => {
+            shared.counters.measures.lock().connections_dropped += 1;
+            // Java says so of every client that leaves without a closeSession, monitors included.
+            info!(
+                "Unable to read additional data from client, it probably closed the socket: address = {}, session = \
+                 0x{:x}",
+                conn.peer_text(),
+                conn.session()
+            );
+        }
+        _ => {}
+    }
 }
 
 /// Why a connection ended.
@@ -130,7 +149,10 @@ impl Task<'_> {
                 }
             };
             let understood = match event {
-                Event::Read(Ok(1..)) => self.understand(),
+                Event::Read(Ok(bytes @ 1..)) => {
+                    self.shared.counters.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
+                    self.understand()
+                }
                 // What came together with the ConnectRequest waits until there is a session.
                 Event::Woken if !self.inbox.is_empty() => self.understand(),
                 Event::Woken | Event::Written(Ok(1..)) => continue,
@@ -170,6 +192,8 @@ impl Task<'_> {
                 stream.write_all_buf(&mut self.sending).await?;
                 self.sending = std::mem::take(&mut self.conn.state.lock().out);
                 if self.sending.is_empty() {
+                    // First, so that who hears the end and asks again is not shown this connection.
+                    self.shared.registry.remove(self.conn);
                     return stream.shutdown().await;
                 }
             }
@@ -207,11 +231,11 @@ impl Task<'_> {
     /// The first frame, unless what came is one of the words that operators type.
     fn first_frame(&mut self) -> Result<Option<Bytes>, End> {
         let Some(word) = self.inbox.first_chunk::<4>().copied() else { return Ok(None) };
-        if let Some(needs) = four_letter::argument_bytes(&word) {
+        if let Some(needs) = four_letter::argument_bytes(&self.shared.config.node.four_letter_words, &word) {
             if self.inbox.len() < 4 + needs {
                 return Ok(None);
             }
-            let answer = four_letter::answer(self.shared, &word, &self.inbox[4..4 + needs]);
+            let answer = four_letter::answer(self.shared, self.conn, &word, &self.inbox[4..4 + needs]);
             self.conn.state.lock().out.extend_from_slice(answer.as_bytes());
             return Err(End::Word);
         }
@@ -226,8 +250,10 @@ impl Task<'_> {
         let max = self.shared.config.node.jute_max_buffer_bytes;
         if u32::try_from(length).ok().is_none_or(|length| length > max) {
             warn!(
-                peer = %self.conn.peer_text(), session = %self.conn.session(),
-                "Len error. A message from the client claims {length} bytes; jute.maxbuffer allows {max}"
+                session = %self.conn.session(),
+                "Len error. A message from {} with advertised length of {length} is either a malformed message or \
+                 too large to process (length is greater than jute.maxbuffer={max})",
+                self.conn.peer_text()
             );
             return Err(End::Refused);
         }
@@ -245,11 +271,14 @@ impl Task<'_> {
         let Ok(request) = wire::ConnectRequest::read(&mut r) else { return Err(End::Refused) };
         let Ok(read_only) = wire::read_only_byte(&mut r) else { return Err(End::Refused) };
         let last_zxid = self.shared.tree.read().last_zxid();
+        self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.measures.lock().connection_requests += 1;
         if Zxid(request.last_zxid_seen) > last_zxid {
             info!(
-                peer = %self.conn.peer_text(),
-                "Refusing session request for client as it has seen zxid 0x{:x} our last zxid is 0x{last_zxid:x} \
-                 client must try another server",
+                "Refusing session(0x{:x}) request for client {} as it has seen zxid 0x{:x} our last zxid is \
+                 0x{last_zxid:x} client must try another server",
+                request.session_id,
+                self.conn.peer_text(),
                 request.last_zxid_seen
             );
             return Err(End::Refused);
@@ -259,6 +288,10 @@ impl Task<'_> {
         {
             let mut state = self.conn.state.lock();
             state.sent_read_only = read_only.is_some();
+            state.asked_session = SessionId(request.session_id);
+            state.stats.received += 1;
+            state.stats.last_zxid = last_zxid;
+            state.stats.connect_asked = self.shared.clock.mono();
             state.phase = Phase::Connecting;
         }
         self.inputs.push(Input::Connect {
@@ -280,7 +313,7 @@ impl Task<'_> {
         let tree = asking.iter().any(on_the_spot).then(|| shared.tree.read());
         let mut state = conn.state.lock();
         let (mut answered, mut waiting) = (0, 0);
-        let mut latency = crate::server::Latency::default();
+        let mut replies = Replies::default();
         for Asking { xid, op, frame } in asking {
             if state.phase != Phase::Open || *leaving {
                 break;
@@ -330,16 +363,19 @@ impl Task<'_> {
                 Some((asked, request)) => {
                     let tree = tree.as_ref().expect("taken because of this request");
                     let lock = || shared.watches.lock();
+                    let start = state.out.len();
                     answer_on_the_spot(shared, conn, &mut state, tree, lock, xid, &request);
-                    latency.add(state.stats.on_answered(asked, tree.last_zxid(), now), 1);
+                    count_read(&mut replies, &request, &state.out[start..]);
+                    let bytes = state.out.len() - start;
+                    replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
                     answered += 1;
                 }
             }
         }
         shared.counters.sent.fetch_add(answered, Ordering::Relaxed);
         shared.counters.outstanding.fetch_add(waiting, Ordering::Relaxed);
-        if latency.count > 0 {
-            shared.counters.latency.lock().merge(&latency);
+        if !replies.is_empty() {
+            shared.counters.measures.lock().add_replies(&replies);
         }
         Ok(())
     }
@@ -357,17 +393,24 @@ fn prove(shared: &Shared, conn: &Conn, state: &mut State, xid: i32, packet: &wir
                 }
             }
             state.identities = identities.into();
+            if packet.scheme.as_deref() == Some("ensemble") {
+                let named = packet.auth.as_deref().is_some_and(|name| !name.is_empty());
+                let counts = &mut shared.counters.measures.lock().ensemble_auth;
+                *(if named { &mut counts.success } else { &mut counts.skip }) += 1;
+            }
             reply::write_header(&mut state.out, xid, Zxid::ZERO, 0);
             Ok(())
         }
         Proof::Failed => {
             let scheme = packet.scheme.as_deref().unwrap_or("null");
             warn!(peer = %conn.peer_text(), session = %conn.session(), "Authentication failed for scheme: {scheme}");
+            shared.counters.measures.lock().auth_failed += 1;
             reply::write_header(&mut state.out, xid, Zxid::ZERO, ErrorCode::AuthFailed.code());
             state.close();
             Ok(())
         }
         Proof::WrongEnsemble => {
+            shared.counters.measures.lock().ensemble_auth.fail += 1;
             warn!(peer = %conn.peer_text(), "the client wants another ensemble: its connection is closed");
             Err(End::Refused)
         }
@@ -389,13 +432,13 @@ fn poll_io(
     may_read: bool,
     read_size: usize,
 ) -> Poll<Event> {
-    if !sending.is_empty() {
-        if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending) {
-            if let Ok(n) = written {
-                sending.advance(n);
-            }
-            return Poll::Ready(Event::Written(written));
+    if !sending.is_empty()
+        && let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending)
+    {
+        if let Ok(n) = written {
+            sending.advance(n);
         }
+        return Poll::Ready(Event::Written(written));
     }
     if may_read && stream.poll_read_ready(cx).is_ready() {
         inbox.reserve(read_size);

@@ -19,6 +19,7 @@ use crate::order::Gate;
 use crate::proto::ErrorCode;
 use crate::proto::request::Read;
 use crate::session::Mono;
+use crate::stats::Summary;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,6 +60,8 @@ pub struct State {
     pub stats: ConnStats,
     /// The ConnectRequest had the readOnly byte.
     pub sent_read_only: bool,
+    /// The session that the ConnectRequest asked for.
+    pub asked_session: SessionId,
 }
 
 impl State {
@@ -97,15 +100,15 @@ impl State {
 pub struct ConnStats {
     pub received: u64,
     pub sent: u64,
-    pub last_op: i32,
-    pub last_cxid: i32,
+    pub last_op: Option<i32>,
+    /// Of a request of the client's own: pings and the like have negative ones.
+    pub last_cxid: Option<i32>,
     pub last_zxid: Zxid,
     pub last_response_ms: Mono,
     pub last_latency_ms: i64,
-    pub min_latency_ms: Option<i64>,
-    pub max_latency_ms: i64,
-    pub total_latency_ms: i64,
-    pub latencies: u64,
+    pub latency_ms: Summary,
+    /// When the ConnectRequest came.
+    pub connect_asked: Mono,
 }
 
 impl ConnStats {
@@ -113,15 +116,14 @@ impl ConnStats {
     pub fn on_answered(&mut self, Asked { xid, op, arrived }: Asked, zxid: Zxid, now: Mono) -> i64 {
         let latency = (now - arrived).max(0);
         self.sent += 1;
-        self.last_op = op;
-        self.last_cxid = xid;
+        self.last_op = Some(op);
+        if xid >= 0 {
+            self.last_cxid = Some(xid);
+        }
         self.last_zxid = zxid;
         self.last_response_ms = now;
         self.last_latency_ms = latency;
-        self.min_latency_ms = Some(self.min_latency_ms.map_or(latency, |min| min.min(latency)));
-        self.max_latency_ms = self.max_latency_ms.max(latency);
-        self.total_latency_ms += latency;
-        self.latencies += 1;
+        self.latency_ms.add(latency);
         latency
     }
 }
@@ -140,13 +142,15 @@ pub struct Conn {
     pub timeout_ms: AtomicI32,
     /// When the last frame was read; `HEARD_NOTHING` since the last report to the Node.
     touched: AtomicI64,
+    /// When the last frame was read, for the word `dump`.
+    heard: AtomicI64,
     woken: AtomicBool,
 }
 
 const HEARD_NOTHING: Mono = -1;
 
 impl Conn {
-    pub fn new(id: ConnId, peer: IpAddr, peer_port: u16, established_ms: i64) -> Self {
+    pub fn new(id: ConnId, peer: IpAddr, peer_port: u16, established_ms: i64, now: Mono) -> Self {
         let address = crate::acl::address_text(peer);
         Self {
             id,
@@ -160,11 +164,13 @@ impl Conn {
                 identities: crate::node::initial_identities(&address),
                 stats: ConnStats::default(),
                 sent_read_only: false,
+                asked_session: SessionId::NONE,
             }),
             wake: Notify::new(),
             session: AtomicI64::new(0),
             timeout_ms: AtomicI32::new(0),
             touched: AtomicI64::new(HEARD_NOTHING),
+            heard: AtomicI64::new(now),
             woken: AtomicBool::new(false),
         }
     }
@@ -175,6 +181,12 @@ impl Conn {
 
     pub fn touch(&self, now: Mono) {
         self.touched.store(now, Ordering::Relaxed);
+        self.heard.store(now, Ordering::Relaxed);
+    }
+
+    /// When the last frame came, or the connection.
+    pub fn heard(&self) -> Mono {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// The session, its timeout and when it was last heard of, if that was since the last call.

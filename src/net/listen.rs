@@ -71,7 +71,7 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let ip = peer.ip().to_canonical();
     let from_there = shared.registry.count_from(ip);
     if node.max_client_cnxns > 0 && from_there >= node.max_client_cnxns as usize {
-        warn!("Too many connections from /{ip} - max is {}", node.max_client_cnxns);
+        warn!("Error accepting new connection: Too many connections from /{ip} - max is {}", node.max_client_cnxns);
         return reject(shared);
     }
     if node.max_cnxns.is_some_and(|max| shared.registry.len() >= max as usize) {
@@ -86,11 +86,11 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         debug!(%peer, "the connection was gone before it was accepted: {error}");
         return;
     }
-    let conn = Arc::new(Conn::new(shared.registry.next_id(), ip, peer.port(), clock::wall_ms()));
+    let conn = Arc::new(Conn::new(shared.registry.next_id(), ip, peer.port(), clock::wall_ms(), shared.clock.mono()));
     shared.registry.insert(conn.clone());
     tokio::spawn(client::serve(shared.clone(), conn, stream));
 }
 
 fn reject(shared: &Shared) {
-    shared.counters.rejected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    shared.counters.measures.lock().connections_rejected += 1;
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::id::{ConnId, SessionId, Zxid};
+use crate::prepare::QuotaExceeded;
 use crate::proto::ErrorCode;
 
 #[derive(Debug, PartialEq)]
@@ -26,6 +27,7 @@ pub enum Effect {
 pub enum Notice {
     Expired { session: SessionId, timeout_ms: i32 },
     DigestMismatch { zxid: Zxid, expected: u64, actual: u64, first: bool },
+    QuotaExceeded(QuotaExceeded),
     LogFull,
     LogRoom,
 }

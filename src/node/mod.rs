@@ -30,6 +30,7 @@ use crate::prepare::{Context, PrepareRules, Preparer};
 use crate::proto::ErrorCode;
 use crate::proto::request::Write;
 use crate::session::{self, Liveness, Mono, SessionIds, SessionTable};
+use crate::stats::{Namespaces, Runs};
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::{Outcome, Tree, Witness};
 use crate::txn::{Header, Logged, Txn};
@@ -97,6 +98,10 @@ pub struct Node {
     batch_first: Zxid,
     disk_full: bool,
     stats: NodeStats,
+    /// When the transactions were created that were applied since the shell last asked.
+    created: Runs,
+    /// What those wrote.
+    written: Namespaces,
 }
 
 impl Node {
@@ -120,6 +125,8 @@ impl Node {
             batch_first: Zxid::ZERO,
             disk_full: false,
             stats: NodeStats::default(),
+            created: Runs::default(),
+            written: Namespaces::default(),
             rules,
         }
     }
@@ -129,8 +136,15 @@ impl Node {
             in_flight: self.in_flight.len(),
             sessions: self.sessions.len(),
             digest_mismatches: self.digests.mismatches(),
+            changes_queued: self.preparer.changes_queued(),
+            changes_removed: self.preparer.changes_removed(),
             ..self.stats
         }
+    }
+
+    /// The times of the transactions applied since the last call, and the bytes that they wrote.
+    pub fn take_applied(&mut self) -> (Runs, Namespaces) {
+        (std::mem::take(&mut self.created), std::mem::take(&mut self.written))
     }
 
     pub fn sessions(&self) -> &SessionTable {
@@ -234,6 +248,8 @@ impl Node {
             internal: false,
         };
         let txn = self.preparer.prepare(tree, &context, write);
+        let exceeded = self.preparer.take_exceeded();
+        effects.extend(exceeded.map(|exceeded| Effect::Notice(Notice::QuotaExceeded(exceeded))));
         if matches!(write, Write::CloseSession) {
             self.sessions.close(session);
         }
@@ -357,6 +373,8 @@ impl Node {
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;
+        self.created.add(header.time);
+        count_written(&mut self.written, &txn, &outcome);
         self.preparer.on_applied(zxid);
         if tree.keeps_digest() {
             let verdict = self.digests.on_applied(zxid, tree.digest(), digest);
@@ -385,6 +403,22 @@ impl Node {
             }
             (_, None) => {}
         }
+    }
+}
+
+/// Java: `DataTree.updateWriteStat`.
+fn count_written(written: &mut Namespaces, txn: &Txn, outcome: &Outcome) {
+    let mut count = |path: &Text, data: usize| written.add(path, (path.len() + data) as i64);
+    match (txn, outcome) {
+        (_, Outcome::Failed(_)) => {}
+        (Txn::Create(create), _) => count(&create.path, create.data.as_ref().map_or(0, |data| data.len())),
+        (Txn::SetData { path, data, .. }, _) => count(path, data.as_ref().map_or(0, |data| data.len())),
+        (Txn::Delete { path, .. }, _) => count(path, 0),
+        (Txn::CloseSession { paths: Some(paths) }, _) => paths.iter().for_each(|path| count(path, 0)),
+        (Txn::Multi(members), Outcome::Multi(outcomes)) => {
+            members.iter().zip(outcomes).for_each(|(member, outcome)| count_written(written, member, outcome));
+        }
+        _ => {}
     }
 }
 

@@ -85,7 +85,9 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
             write_frame(out, &header, |w| w.int(count as i32));
         }),
         Read::GetEphemerals { prefix } => {
-            let prefix = prefix.as_deref().filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
+            // Java's trim takes every character up to the blank, and no other.
+            let trimmed = |prefix: &str| prefix.trim_matches(|c| c <= ' ').to_owned();
+            let prefix = prefix.as_deref().filter(|p| !matches!(trimmed(p).as_str(), "" | "/")).unwrap_or_default();
             let paths: Vec<Text> =
                 tree.ephemerals(reader.session).filter(|path| path.starts_with(prefix)).map(Text::from).collect();
             write_frame(out, &header, |w| w.vector(Some(&paths)));
@@ -106,20 +108,18 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
         Read::AddWatch { path, mode } => add_watch(watches, path.as_ref(), reader.conn, *mode).map(|()| {
             write_frame(out, &header, |w| w.int(0));
         }),
-        Read::CheckWatches { path, watcher_type } => WatcherType::from_wire(*watcher_type)
-            .ok_or(ErrorCode::Marshalling)
-            .and_then(|watcher| {
-                let path = path.as_ref().ok_or(ErrorCode::NoWatcher)?;
-                watches().contains(path, reader.conn, watcher).then_some(()).ok_or(ErrorCode::NoWatcher)
-            })
-            .map(|()| write_header(out, xid, zxid, 0)),
-        Read::RemoveWatches { path, watcher_type } => WatcherType::from_wire(*watcher_type)
-            .ok_or(ErrorCode::Marshalling)
-            .and_then(|watcher| {
-                let path = path.as_ref().ok_or(ErrorCode::NoWatcher)?;
-                watches().remove(path, reader.conn, watcher).then_some(()).ok_or(ErrorCode::NoWatcher)
-            })
-            .map(|()| write_header(out, xid, zxid, 0)),
+        Read::CheckWatches { path, watcher_type } => match WatcherType::from_wire(*watcher_type) {
+            None => Err(ErrorCode::Marshalling),
+            Some(watcher) if watches().contains(watched(path.as_ref()), reader.conn, watcher) => Ok(()),
+            Some(_) => Err(ErrorCode::NoWatcher),
+        }
+        .map(|()| write_header(out, xid, zxid, 0)),
+        Read::RemoveWatches { path, watcher_type } => match WatcherType::from_wire(*watcher_type) {
+            None => Err(ErrorCode::Marshalling),
+            Some(watcher) if watches().remove(watched(path.as_ref()), reader.conn, watcher) => Ok(()),
+            Some(_) => Err(ErrorCode::NoWatcher),
+        }
+        .map(|()| write_header(out, xid, zxid, 0)),
         Read::WhoAmI => {
             write_frame(out, &header, |w| write_identities(w, reader.identities));
             Ok(())
@@ -134,6 +134,36 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
         }
         Ok(()) => {}
     }
+}
+
+/// The node that a reply shows, and how many bytes of it: path, data or names of children, and the Stat. Java
+/// counts the Stat whether it is sent or not (`DataTree.updateReadStat`); multiReads are not looked into.
+pub fn shown<'a>(read: &'a Read, reply: &[u8]) -> Option<(&'a Text, i64)> {
+    const HEADER: usize = 4 + 16;
+    const STAT: usize = 68;
+    const COUNT: usize = 4;
+    let (err, body) = (reply.get(16..HEADER)?, &reply[HEADER..]);
+    if err != [0; 4] {
+        return None;
+    }
+    let bytes = match read {
+        Read::Exists { .. } => STAT,
+        Read::GetData { .. } => body.len() - COUNT,
+        Read::GetChildren { .. } | Read::GetChildren2 { .. } => {
+            let count = u32::from_be_bytes(*body.first_chunk()?) as usize;
+            let stat = if matches!(read, Read::GetChildren2 { .. }) { STAT } else { 0 };
+            body.len() - stat - COUNT - COUNT * count + STAT
+        }
+        _ => return None,
+    };
+    let (Read::Exists { path, .. }
+    | Read::GetData { path, .. }
+    | Read::GetChildren { path, .. }
+    | Read::GetChildren2 { path, .. }) = read
+    else {
+        return None;
+    };
+    Some((path, (path.len() + bytes) as i64))
 }
 
 #[derive(Clone, Copy)]
@@ -217,8 +247,13 @@ impl<'a> Place<'a> {
         let mut table = watches();
         let conn = self.reader.conn;
         for (list, paths) in &set.lists {
+            let persistent = matches!(list, WatchList::Persistent | WatchList::PersistentRecursive);
             for path in paths.as_ref().ok_or(ErrorCode::Marshalling)? {
-                let path = path.as_ref().ok_or(ErrorCode::Marshalling)?;
+                // The persistent lists are armed without a look at the tree, so a null path passes there.
+                let path = match path {
+                    None if persistent => &NULL_PATH,
+                    path => path.as_ref().ok_or(ErrorCode::Marshalling)?,
+                };
                 let node = self.tree.find(path).map(|node| node.persisted());
                 let overdue = match (list, node) {
                     (WatchList::Data | WatchList::Child, None) => Some(EventType::Deleted),
@@ -248,13 +283,21 @@ fn add_watch<W: DerefMut<Target = WatchTable>>(
     conn: ConnId,
     mode: i32,
 ) -> Result<(), ErrorCode> {
-    match (mode, path) {
-        (0 | 1, None) => {}
-        (0, Some(path)) => watches().add_persistent(path, conn),
-        (1, Some(path)) => watches().add_recursive(path, conn),
+    let path = path.unwrap_or(&NULL_PATH);
+    match mode {
+        0 => watches().add_persistent(path, conn),
+        1 => watches().add_recursive(path, conn),
         _ => return Err(ErrorCode::Marshalling),
     }
     Ok(())
+}
+
+/// What stands for the null path among watched paths: Java keeps watches on it, which never fire. No path
+/// that is looked up or triggered looks like this one.
+static NULL_PATH: Text = Text::from_static("\0null");
+
+fn watched(path: Option<&Text>) -> &Text {
+    path.unwrap_or(&NULL_PATH)
 }
 
 fn write_children(w: &mut Writer<'_>, node: NodeRef<'_>) {
@@ -276,5 +319,57 @@ fn write_identities(w: &mut Writer<'_>, identities: &[Identity]) {
         };
         w.text(Some(scheme));
         w.text(Some(user));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::acl::Acl;
+    use crate::id::Zxid;
+    use crate::tree::{TreeRules, Unwatched};
+    use crate::txn::{Create, CreateKind, Header, Txn};
+
+    // config 5.3: read_per_namespace
+    #[test]
+    fn what_a_reply_shows_is_what_java_counts() {
+        let mut tree = Tree::new(TreeRules::default());
+        for (counter, path, data) in [(1, "/app", &b""[..]), (2, "/app/config", b"ab"), (3, "/app/x", b"")] {
+            let header = Header { session: SessionId(7), cxid: 0, zxid: Zxid::new(0, counter), time: 0 };
+            let create = Create {
+                kind: CreateKind::Create { ephemeral: false },
+                path: path.into(),
+                data: Some(data.to_vec().into()),
+                acl: Some(Acl::open()),
+                parent_cversion: -1,
+            };
+            tree.apply(&header, &Txn::Create(create), &mut Unwatched);
+        }
+        let watches = RefCell::new(WatchTable::default());
+        let rules = AclRules { skip: false, digest: true };
+        let shown_by = |read: Read| {
+            let mut out = BytesMut::new();
+            let reader = Reader {
+                conn: ConnId(1),
+                session: SessionId(7),
+                identities: &[],
+                rules: &rules,
+                max_reply: usize::MAX,
+            };
+            answer(&mut out, &tree, || watches.borrow_mut(), reader, 1, &read);
+            shown(&read, &out).map(|(path, bytes)| (path.to_string(), bytes))
+        };
+        let path = || Text::from("/app/config");
+        let app = || Text::from("/app");
+        let config = "/app/config".to_owned();
+        assert_eq!(shown_by(Read::GetData { path: path(), watch: false }), Some((config.clone(), 11 + 2 + 68)));
+        assert_eq!(shown_by(Read::Exists { path: path(), watch: false }), Some((config, 11 + 68)));
+        let children = Some(("/app".to_owned(), 4 + 6 + 1 + 68));
+        assert_eq!(shown_by(Read::GetChildren { path: app(), watch: false }), children);
+        assert_eq!(shown_by(Read::GetChildren2 { path: app(), watch: false }), children);
+        assert_eq!(shown_by(Read::GetData { path: "/none".into(), watch: false }), None);
+        assert_eq!(shown_by(Read::Ping), None);
     }
 }

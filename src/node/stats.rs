@@ -11,4 +11,7 @@ pub struct NodeStats {
     /// Sessions open or closing.
     pub sessions: usize,
     pub digest_mismatches: u64,
+    /// Changes of nodes that were prepared, and those of them that need not be remembered any more.
+    pub changes_queued: u64,
+    pub changes_removed: u64,
 }

@@ -54,22 +54,62 @@ pub struct Context<'a> {
     pub internal: bool,
 }
 
+/// A quota that a request would exceed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QuotaExceeded {
+    pub subject: String,
+    pub of: QuotaOf,
+    pub strictness: Strictness,
+    /// With the request.
+    pub current: i64,
+    pub limit: i64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum QuotaOf {
+    Count,
+    Bytes,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Strictness {
+    /// The request passes.
+    Soft,
+    Hard,
+}
+
 #[derive(Debug)]
 pub struct Preparer {
     rules: PrepareRules,
     overlay: Overlay,
+    exceeded: Vec<QuotaExceeded>,
 }
 
 impl Preparer {
     pub fn new(rules: PrepareRules, tree: &Tree) -> Self {
         let mut overlay = Overlay::default();
         overlay.reset(tree);
-        Self { rules, overlay }
+        Self { rules, overlay, exceeded: Vec::new() }
     }
 
     /// The digest of the tree after everything prepared.
     pub fn digest(&self) -> u64 {
         self.overlay.digest()
+    }
+
+    /// The quotas that were found exceeded since the last call.
+    pub fn take_exceeded(&mut self) -> impl Iterator<Item = QuotaExceeded> + '_ {
+        self.exceeded.drain(..)
+    }
+
+    /// Changes of nodes prepared since the start.
+    pub fn changes_queued(&self) -> u64 {
+        self.overlay.queued()
+    }
+
+    /// Those of them that are applied, or taken back.
+    pub fn changes_removed(&self) -> u64 {
+        self.overlay.queued() - self.overlay.len() as u64
     }
 
     /// Everything up to `zxid` was applied.
@@ -349,7 +389,7 @@ impl Preparer {
     }
 
     /// Limits and usage are those of the committed tree (data-model 9.3).
-    fn check_quota(&self, tree: &Tree, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    fn check_quota(&mut self, tree: &Tree, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.rules.enforce_quota {
             return Ok(());
         }
@@ -362,9 +402,21 @@ impl Preparer {
         let parse = |data: Option<&[u8]>| Track::parse(data.unwrap_or_default());
         let limits = parse(limits.data()).ok_or(ErrorCode::Marshalling)?;
         let used = parse(stats.data()).unwrap_or(Track { count: 0, bytes: 0, ..Track::NONE });
-        let exceeds = |difference: i64, used: i64, hard: i64| difference != 0 && hard > -1 && used + difference > hard;
-        if exceeds(count, used.count, limits.count_hard_limit) || exceeds(bytes, used.bytes, limits.byte_hard_limit) {
-            return Err(ErrorCode::QuotaExceeded);
+        let checks = [
+            (QuotaOf::Count, count, used.count, limits.count, limits.count_hard_limit),
+            (QuotaOf::Bytes, bytes, used.bytes, limits.bytes, limits.byte_hard_limit),
+        ];
+        for (of, difference, used, soft, hard) in checks {
+            // A hard limit takes precedence; a soft one is worth a line in the log.
+            let (limit, strictness) = if hard > -1 { (hard, Strictness::Hard) } else { (soft, Strictness::Soft) };
+            let current = used + difference;
+            if difference == 0 || limit < 0 || current <= limit {
+                continue;
+            }
+            self.exceeded.push(QuotaExceeded { subject: subject.to_owned(), of, strictness, current, limit });
+            if strictness == Strictness::Hard {
+                return Err(ErrorCode::QuotaExceeded);
+            }
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub struct Overlay {
     digest: u64,
     /// `digest` as it was when the operation under way began.
     digest_before: u64,
+    /// Changes since the start.
+    queued: u64,
 }
 
 impl Overlay {
@@ -56,9 +58,18 @@ impl Overlay {
         self.queue.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Changes since the start, the ones taken back included.
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+
     /// Nothing is prepared: everything is as the tree has it.
     pub fn reset(&mut self, tree: &Tree) {
-        *self = Self { digest: tree.digest(), ..Self::default() };
+        *self = Self { digest: tree.digest(), queued: self.queued, ..Self::default() };
     }
 
     /// The node as it will be, if it will be there.
@@ -104,6 +115,7 @@ impl Overlay {
         let replaced = self.newest.insert(path.clone(), Entry { zxid, node: after });
         self.undo.push((path.clone(), replaced));
         self.queue.push_back((zxid, path));
+        self.queued += 1;
     }
 
     /// Everything up to `zxid` is in the tree now.

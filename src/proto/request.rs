@@ -238,29 +238,42 @@ fn members<E: From<DecodeError>>(
 
 fn multi(r: &mut Reader) -> Result<Vec<MultiOp>, BadMulti> {
     let mut ops = Vec::new();
-    let path_of = |path: Option<Text>| path.ok_or(BadMulti::Undecodable);
+    // A null path shows only after everything has been decoded.
+    let mut null_path = false;
+    let mut path_of = |path: Option<Text>| {
+        null_path |= path.is_none();
+        path.unwrap_or_default()
+    };
     members(r, |op, r| {
         ops.push(match op {
-            op::CREATE | op::CREATE2 | op::CREATE_CONTAINER => MultiOp::Create(normalised(create(op, r)?)?),
-            op::CREATE_TTL => MultiOp::Create(normalised(create_ttl(r)?)?),
-            op::DELETE => MultiOp::Delete { path: path_of(r.text("path")?)?, version: r.int("version")? },
+            op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
+                let create = if op == op::CREATE_TTL { create_ttl(r)? } else { create(op, r)? };
+                let create = normalised(create)?;
+                path_of(create.path.clone());
+                MultiOp::Create(create)
+            }
+            op::DELETE => MultiOp::Delete { path: path_of(r.text("path")?), version: r.int("version")? },
             op::SET_DATA => {
-                let (path, data) = (path_of(r.text("path")?)?, r.buffer("data")?);
+                let (path, data) = (path_of(r.text("path")?), r.buffer("data")?);
                 MultiOp::SetData { path, data, version: r.int("version")? }
             }
-            op::CHECK => MultiOp::Check { path: path_of(r.text("path")?)?, version: r.int("version")? },
+            op::CHECK => MultiOp::Check { path: path_of(r.text("path")?), version: r.int("version")? },
             _ => return Err(BadMulti::Undecodable),
         });
         Ok(())
     })?;
-    Ok(ops)
+    if null_path { Err(BadMulti::Undecodable) } else { Ok(ops) }
 }
 
 /// Flags decide more inside a multi than outside (client-protocol 4.21, the table of decode rules).
 fn normalised(create: Create) -> Result<Create, BadMulti> {
     let ttl = create.op == op::CREATE_TTL;
-    if create.path.is_none() {
+    if !ttl && !(0..=6).contains(&create.flags) {
         return Err(BadMulti::Undecodable);
+    }
+    // Java builds the list of a plain create while it decodes, and meets a null there.
+    if !ttl && create.acl.is_none() {
+        return Err(BadMulti::NullAcl);
     }
     let op = match create.flags {
         0..=3 if ttl => op::CREATE,
@@ -270,9 +283,6 @@ fn normalised(create: Create) -> Result<Create, BadMulti> {
         _ if ttl => return Ok(create),
         _ => return Err(BadMulti::Undecodable),
     };
-    if create.acl.is_none() && !ttl {
-        return Err(BadMulti::NullAcl);
-    }
     Ok(Create { op, ttl: -1, ..create })
 }
 

@@ -6,60 +6,185 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
 use super::Shared;
 use super::log::LogQueue;
-use crate::disk::FsDisk;
+use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::storage::image::{Capture, Keeper, Progress};
-use crate::storage::{Image, ImageError};
+use crate::storage::purge::Purger;
+use crate::storage::schedule::SnapshotSchedule;
+use crate::storage::{DiskError, Image, ImageError, SnapshotId};
 use crate::tree::snapshot::Compression;
+
+/// What is done besides keeping the image: snapshots for Java's sake, and their removal.
+pub struct Upkeep {
+    pub snapshots: Arc<FileDisk>,
+    pub logs: FileDisk,
+    pub compression: Compression,
+    pub schedule: SnapshotSchedule,
+    /// Snapshots that a purge keeps.
+    pub retain: usize,
+    /// `None`: nothing is ever purged.
+    pub purge_every: Option<Duration>,
+}
 
 /// What the thread is started with.
 pub struct ImageTask<I> {
-    pub image: I,
-    pub keeper: Keeper,
-    pub snapshots: FsDisk,
-    pub compression: Compression,
-    pub schedule: Schedule,
+    image: I,
+    keeper: Keeper,
+    upkeep: Upkeep,
+    purger: Purger,
+    purged_at: Option<Instant>,
+    /// A purge is under way, and waits for its snapshot.
+    purging: bool,
+    writing: Option<(JoinHandle<Result<SnapshotId, DiskError>>, Instant)>,
+    /// What was logged when the schedule was last told.
+    logged_txns: u64,
+    logged_bytes: u64,
 }
 
-/// When a snapshot is due: the log since the last one is long, and larger than that was (design.md D9).
-#[derive(Clone, Copy, Debug)]
-pub struct Schedule {
-    pub snap_count: u64,
-    pub last: Zxid,
-    pub last_bytes: u64,
-    pub txns_since: u64,
-    pub bytes_since: u64,
-}
+impl<I: Image> ImageTask<I>
+where
+    I::View: Send + 'static,
+{
+    pub fn new(image: I, keeper: Keeper, upkeep: Upkeep) -> Self {
+        let purger = Purger::default();
+        Self {
+            image,
+            keeper,
+            upkeep,
+            purger,
+            purged_at: None,
+            purging: false,
+            writing: None,
+            logged_txns: 0,
+            logged_bytes: 0,
+        }
+    }
 
-impl Schedule {
-    pub fn is_due(&self, applied: u64, appended: u64) -> bool {
-        self.txns_since + applied > self.snap_count && self.bytes_since + appended > 2 * self.last_bytes
+    /// Tells the schedule what was logged since it was last told.
+    fn count(&mut self, shared: &Shared, queue: &LogQueue) {
+        let (txns, bytes) = (shared.node_stats.lock().applied, queue.stats.lock().appended);
+        self.upkeep.schedule.on_logged(txns - self.logged_txns, bytes - self.logged_bytes);
+        (self.logged_txns, self.logged_bytes) = (txns, bytes);
+    }
+
+    /// Begins a snapshot on a thread of its own, from a view of the image: nothing waits for it.
+    fn begin_snapshot(&mut self, queue: &LogQueue) {
+        if self.writing.is_some() {
+            return;
+        }
+        let job = match self.keeper.begin_snapshot(&self.image, self.upkeep.compression) {
+            Ok(Some(job)) => job,
+            Ok(None) => return self.upkeep.schedule.on_snapshot(0),
+            Err(error) => return self.on_no_snapshot(&error),
+        };
+        // The file that is being written ends here, so that a purge can remove it one day.
+        queue.request_roll();
+        self.upkeep.schedule.on_snapshot(u64::MAX / 2);
+        let disk = self.upkeep.snapshots.clone();
+        let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(move || job.write(&*disk));
+        match spawned {
+            Ok(writing) => self.writing = Some((writing, Instant::now())),
+            Err(error) => self.on_no_snapshot(&error),
+        }
+    }
+
+    /// Gives a snapshot that is complete its name.
+    fn finish_snapshot(&mut self, shared: &Shared) {
+        if !self.writing.as_ref().is_some_and(|(writing, _)| writing.is_finished()) {
+            return;
+        }
+        let Some((writing, started)) = self.writing.take() else { return };
+        let finished = match writing.join().expect("the snapshot's thread does not panic") {
+            Ok(id) => self.keeper.finish_snapshot(&self.image, &*self.upkeep.snapshots, id).map(|()| id),
+            Err(error) => Err(error.into()),
+        };
+        match finished {
+            Ok(id) => {
+                let took_ms = started.elapsed().as_millis();
+                info!(bytes = id.len, "Snapshotting: 0x{:x} to {}", id.name.zxid, id.name);
+                info!("Snapshot taken in {took_ms} ms");
+                shared.counters.measures.lock().snapshot_time_ms.add(took_ms as i64);
+                self.upkeep.schedule.on_snapshot(id.len);
+            }
+            Err(error) => self.on_no_snapshot(&error),
+        }
+    }
+
+    fn on_no_snapshot(&mut self, error: &dyn std::fmt::Display) {
+        warn!("no snapshot could be written; that is tried again later, and the log has everything: {error}");
+        self.upkeep.schedule.on_snapshot(0);
+    }
+
+    /// Purges when it is time. A snapshot is written before, so that the oldest that stays is as new as can
+    /// be.
+    fn purge_if_due(&mut self, queue: &LogQueue) {
+        let Some(every) = self.upkeep.purge_every else { return };
+        if self.purged_at.is_some_and(|at| at.elapsed() < every) {
+            return;
+        }
+        if !self.purging {
+            self.purging = true;
+            info!("Purge task started.");
+            if self.upkeep.schedule.is_due_before_purge() {
+                self.begin_snapshot(queue);
+            }
+        }
+        if self.writing.is_some() {
+            return;
+        }
+        self.purging = false;
+        self.purged_at = Some(Instant::now());
+        let Upkeep { logs, snapshots, retain, .. } = &self.upkeep;
+        match self.purger.purge(logs, snapshots, *retain) {
+            Ok(purged) => {
+                for name in &purged.removed {
+                    info!("Removing file: {name}");
+                }
+                for (name, why) in &purged.unusable {
+                    warn!("{name} does not count as a snapshot: {why}");
+                }
+                if let Some(why) = &purged.kept_all {
+                    error!("nothing was purged, because what would stay does not lead to the end of the log: {why}");
+                }
+                info!("Purge task completed.");
+            }
+            Err(error) => warn!("nothing was purged: {error}"),
+        }
     }
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Runs until the server stops; then brings the image up to date.
-pub fn run<I: Image>(shared: &Shared, queue: &Arc<LogQueue>, mut task: ImageTask<I>) {
+pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>)
+where
+    I::View: Send + 'static,
+{
     let started = Instant::now();
     let now_ms = || started.elapsed().as_millis() as u64;
-    let mut capture = Capture::new();
+    let mut capture = task.keeper.begin();
     let mut saved = Zxid(-1);
     loop {
         let stopping = shared.stopped.load(Ordering::Acquire);
         if stopping || now_ms() >= task.keeper.next_write() && shared.tree.read().last_zxid() != saved {
-            match write(shared, queue, &mut task, std::mem::take(&mut capture), now_ms()) {
-                Ok(Written::All(zxid)) => saved = zxid,
+            let next = task.keeper.begin();
+            match write(shared, queue, &mut task, std::mem::replace(&mut capture, next), now_ms()) {
+                Ok(Written::All(zxid)) => {
+                    saved = zxid;
+                    capture = task.keeper.begin();
+                }
                 Ok(Written::Later(rest)) => capture = rest,
                 Err(error) => {
                     error!(
-                        "the image can't be written and is given up until the next start, which builds it anew: {error}"
+                        "the image can't be written and is given up; snapshots and purges end with it, and the next \
+                         start builds it anew: {error}"
                     );
                     return;
                 }
@@ -71,7 +196,12 @@ pub fn run<I: Image>(shared: &Shared, queue: &Arc<LogQueue>, mut task: ImageTask
             }
             return;
         }
-        snapshot_if_due(shared, queue, &mut task);
+        task.count(shared, queue);
+        task.finish_snapshot(shared);
+        if task.upkeep.schedule.is_due() {
+            task.begin_snapshot(queue);
+        }
+        task.purge_if_due(queue);
         shared.wait_for_stop(LOOK_EVERY);
     }
 }
@@ -89,7 +219,11 @@ fn write<I: Image>(
     mut capture: Capture,
     now_ms: u64,
 ) -> Result<Written, ImageError> {
-    while capture.take(&mut shared.tree.write()) == Progress::More {}
+    while capture.take(&mut shared.tree.write()) == Progress::More {
+        if let Some(part) = capture.take_part() {
+            task.image.write(&part)?;
+        }
+    }
     let (batch, zxid) = {
         let mut tree = shared.tree.write();
         task.keeper.on_durable(&std::mem::take(&mut *queue.positions.lock()));
@@ -104,33 +238,4 @@ fn write<I: Image>(
         task.keeper.on_flushed(now_ms);
     }
     Ok(Written::All(zxid))
-}
-
-fn snapshot_if_due<I: Image>(shared: &Shared, queue: &LogQueue, task: &mut ImageTask<I>) {
-    let applied = shared.node_stats.lock().applied;
-    let appended = queue.stats.lock().appended;
-    if !task.schedule.is_due(applied, appended) {
-        return;
-    }
-    // The file that is being written ends here, so that a purge can remove it one day.
-    queue.request_roll();
-    let started = Instant::now();
-    match task.keeper.write_snapshot(&task.image, &task.snapshots, task.compression) {
-        Ok(id) => {
-            info!("Snapshot taken in {} ms: {}", started.elapsed().as_millis(), id.name);
-            let Schedule { snap_count, .. } = task.schedule;
-            // What was counted so far is in the snapshot, or nearly: counting starts anew from here.
-            task.schedule = Schedule {
-                snap_count,
-                last: id.name.zxid,
-                last_bytes: id.len,
-                txns_since: 0u64.wrapping_sub(applied),
-                bytes_since: 0u64.wrapping_sub(appended),
-            };
-        }
-        Err(error) => {
-            warn!("no snapshot could be written, which is tried again later; the log has everything: {error}");
-            task.schedule.txns_since = 0u64.wrapping_sub(applied);
-        }
-    }
 }

@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::Shared;
-use crate::disk::FsDisk;
+use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::node::input::Input;
-use crate::storage::{LogWriter, Position, StorageError};
+use crate::stats::LogFlush;
+use crate::storage::{LogName, LogWriter, Position, StorageError};
 
 struct Batch {
     first: Zxid,
     last: Zxid,
     records: Bytes,
+    queued: Instant,
 }
 
 /// What waits for the log. Bounded by what connections may have under way.
@@ -49,7 +51,7 @@ pub struct LogStats {
 
 impl LogQueue {
     pub fn append(&self, first: Zxid, last: Zxid, records: Bytes) {
-        self.waiting.lock().push_back(Batch { first, last, records });
+        self.waiting.lock().push_back(Batch { first, last, records, queued: Instant::now() });
         self.arrived.notify_one();
     }
 
@@ -76,7 +78,7 @@ impl LogQueue {
 const MARK_DELAY: Duration = Duration::from_secs(1);
 
 /// Writes until the server stops and nothing waits.
-pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FsDisk>) {
+pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FileDisk>) {
     let mut full = false;
     let mut marked = Instant::now();
     loop {
@@ -90,25 +92,36 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FsDisk>) {
             let durable = or_die(writer.roll());
             report(shared, queue, durable.zxid, durable.records);
         }
-        for Batch { first, last, records } in batches {
+        let began = Instant::now();
+        let mut flush = LogFlush {
+            batches: batches.len() as u64,
+            waited: batches.front().map_or(Duration::ZERO, |oldest| began - oldest.queued),
+            ..LogFlush::default()
+        };
+        for Batch { first, last, records, .. } in batches {
             // After a full disk the Node starts again behind what is durable; what it had sent before it
             // heard of that never happened.
             if full && first != writer.last().next() {
                 continue;
             }
+            let before = writer.file();
             match writer.append(first, last, &records) {
-                Ok(()) => full = false,
+                Ok(()) => {
+                    full = false;
+                    flush.transactions += (last.0 - first.0) as u64 + 1;
+                    report_new_file(before, writer.file());
+                }
                 Err(StorageError::Full(error)) => {
                     warn!("{error}");
                     full = true;
-                    sync(shared, queue, &mut writer);
+                    sync(shared, queue, &mut writer, began, &mut flush);
                     shared.inputs.push(Input::LogFull);
                 }
                 Err(error) => die(&error),
             }
         }
         if !idle {
-            sync(shared, queue, &mut writer);
+            sync(shared, queue, &mut writer, began, &mut flush);
         }
         if marked.elapsed() >= MARK_DELAY {
             marked = Instant::now();
@@ -120,15 +133,25 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FsDisk>) {
     }
 }
 
-fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FsDisk>) {
+fn report_new_file(before: Option<(LogName, u64)>, after: Option<(LogName, u64)>) {
+    if let Some((name, _)) = after
+        && before.is_none_or(|(before, _)| before != name)
+    {
+        info!("Creating new log file: {name}");
+    }
+}
+
+/// Makes durable what was appended since `began`.
+fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FileDisk>, began: Instant, flush: &mut LogFlush) {
+    let file_bytes = writer.file().map_or(0, |(_, bytes)| bytes);
     let started = Instant::now();
     let durable = or_die(writer.sync());
     let took = started.elapsed();
     let slow = took >= Duration::from_millis(shared.config.node.fsync_warning_threshold_ms);
     if slow {
         warn!(
-            "fsync-ing the write ahead log in SyncThread took {}ms which will adversely effect operation latency. \
-             See the ZooKeeper troubleshooting guide",
+            "fsync-ing the write ahead log in SyncThread took {}ms which will adversely effect operation \
+             latency.File size is {file_bytes} bytes. See the ZooKeeper troubleshooting guide",
             took.as_millis()
         );
     }
@@ -140,6 +163,10 @@ fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FsDisk>) {
         stats.slow_syncs += u64::from(slow);
         stats.appended = writer.appended();
     }
+    (flush.sync, flush.took) = (took, began.elapsed());
+    shared.counters.measures.lock().log.on_flushed(flush);
+    // After a full disk the same round may go on.
+    *flush = LogFlush::default();
     report(shared, queue, durable.zxid, durable.records);
 }
 

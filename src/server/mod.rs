@@ -18,16 +18,19 @@ use parking_lot::{Condvar, MappedRwLockReadGuard, Mutex, RwLock};
 use tracing::{debug, error, info, warn};
 
 use crate::acl::{self, Acl, AclRules};
+use crate::admin::Admin;
 use crate::auth::AuthRules;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::id::{ConnId, SessionId, Zxid};
-use crate::net::conn::{Conn, Conns, OnTheSpot, Phase, Registry, State};
+use crate::net::conn::{Asked, Conn, Conns, OnTheSpot, Phase, Registry, State};
 use crate::node::effect::{Effect, Notice};
 use crate::node::input::Input;
 use crate::node::stats::NodeStats;
 use crate::node::{Deliver, Node, read, reply};
+use crate::proto::op;
 use crate::session::{Mono, password};
+use crate::stats::{Measures, Replies};
 use crate::tree::Tree;
 use crate::watch::{EventType, WatchTable};
 
@@ -40,6 +43,7 @@ pub struct Shared {
     pub registry: Registry,
     pub inputs: Inputs,
     pub counters: Counters,
+    pub admin: Admin,
     /// The Node's figures, as of its last round.
     pub node_stats: Mutex<NodeStats>,
     pub acl_rules: AclRules,
@@ -69,11 +73,16 @@ impl Shared {
             registry: Registry::default(),
             inputs: Inputs::default(),
             counters: Counters::default(),
+            admin: Admin::default(),
             node_stats: Mutex::default(),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop_wait: (Mutex::new(()), Condvar::new()),
         }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     fn stop_node(&self) {
@@ -101,36 +110,9 @@ pub struct Counters {
     pub sent: AtomicU64,
     /// Requests that have no reply yet, pings and the like aside.
     pub outstanding: AtomicUsize,
-    pub rejected: AtomicU64,
-    pub latency: Mutex<Latency>,
     pub bytes_received: AtomicU64,
-}
-
-/// Java's latency figures: milliseconds over all requests since the last reset.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Latency {
-    pub min_ms: Option<i64>,
-    pub max_ms: i64,
-    pub total_ms: i64,
-    pub count: u64,
-}
-
-impl Latency {
-    pub fn add(&mut self, ms: i64, count: u64) {
-        self.min_ms = Some(self.min_ms.map_or(ms, |min| min.min(ms)));
-        self.max_ms = self.max_ms.max(ms);
-        self.total_ms += ms * count as i64;
-        self.count += count;
-    }
-
-    pub fn merge(&mut self, other: &Self) {
-        if let Some(min) = other.min_ms {
-            self.min_ms = Some(self.min_ms.map_or(min, |own| own.min(min)));
-        }
-        self.max_ms = self.max_ms.max(other.max_ms);
-        self.total_ms += other.total_ms;
-        self.count += other.count;
-    }
+    /// Everything that can be reset. Locked last, and never for long.
+    pub measures: Mutex<Measures>,
 }
 
 /// What waits for the Node. Connections stop reading before this grows: each has a bounded number of
@@ -139,6 +121,8 @@ impl Latency {
 pub struct Inputs {
     waiting: Mutex<Vec<Input>>,
     arrived: Condvar,
+    /// Someone wants the Node to look around, though nothing may have arrived.
+    nudged: AtomicBool,
 }
 
 impl Inputs {
@@ -165,7 +149,7 @@ impl Inputs {
     /// Everything that waits, or nothing when `at_most` has passed.
     fn take(&self, at_most: Duration, into: &mut Vec<Input>) {
         let mut waiting = self.waiting.lock();
-        if waiting.is_empty() {
+        if waiting.is_empty() && !self.nudged.swap(false, Ordering::Relaxed) {
             self.arrived.wait_for(&mut waiting, at_most);
         }
         std::mem::swap(&mut *waiting, into);
@@ -180,6 +164,8 @@ impl Inputs {
     }
 
     pub fn wake(&self) {
+        let _waiting = self.waiting.lock();
+        self.nudged.store(true, Ordering::Relaxed);
         self.arrived.notify_one();
     }
 }
@@ -200,18 +186,25 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         let deadline = node.next_deadline().max(last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
         let wait = Duration::from_millis(until).min(LONGEST_WAIT);
-        let asked = Instant::now();
+        let waiting = Instant::now();
         shared.inputs.take(wait, &mut inputs);
-        if let Some(pause) = shared.clock.on_waited(wait, asked.elapsed()) {
-            warn!(pause_ms = pause.as_millis() as u64, "the process stood still; no session expires because of that");
+        if let Some(pause) = shared.clock.on_waited(wait, waiting.elapsed()) {
+            let pause_ms = pause.as_millis() as u64;
+            warn!(pause_ms, "the process stood still; no session expires because of that");
+            shared.counters.measures.lock().pauses_ms.add(pause_ms as i64);
         }
         let now = shared.clock.now();
+        let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
+        let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
         for input in inputs.drain(..) {
             if matches!(input, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
                 apply_all(shared, node, &mut effects, log);
             }
             node.step(now, &shared.tree.read(), input, &mut effects);
+        }
+        if asked > 0 {
+            shared.counters.measures.lock().on_requests(asked as u64, began.elapsed());
         }
         if now.mono >= deadline {
             last_tick = now.mono;
@@ -222,6 +215,7 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         carry_out(shared, &mut effects, log);
         apply_all(shared, node, &mut effects, log);
         *shared.node_stats.lock() = node.stats();
+        shared.admin.questions.answer(node);
     }
 }
 
@@ -233,6 +227,10 @@ fn apply_all(shared: &Shared, node: &mut Node, effects: &mut Vec<Effect>, log: &
             let mut watches = shared.watches.lock();
             let mut delivery = Delivery::new(shared, &mut woken);
             node.apply(APPLY_BATCH, &mut tree, &mut watches, &mut delivery, effects);
+            drop(delivery);
+            let (created, written) = node.take_applied();
+            let fired = watches.take_fired();
+            shared.counters.measures.lock().on_applied(&created, &written, &fired, clock::wall_ms());
         }
         for conn in woken {
             conn.wake_up();
@@ -246,10 +244,17 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid
         match effect {
             Effect::Append { first, last, records } => log(first, last, records),
             Effect::Attached { conn, session, timeout_ms } => {
-                with_conn(shared, conn, |conn, state| open_session(conn, state, session, timeout_ms));
+                with_conn(shared, conn, |conn, state| {
+                    if open_session(conn, state, session, timeout_ms) {
+                        state.stats.sent += 1;
+                        shared.counters.sent.fetch_add(1, Ordering::Relaxed);
+                        shared.counters.measures.lock().revalidations += 1;
+                    }
+                });
             }
             Effect::Refused { conn } => with_conn(shared, conn, |conn, state| {
-                info!(peer = %conn.peer_text(), "Invalid session 0x{:x} for client", conn.session());
+                let (session, peer) = (state.asked_session, conn.peer_text());
+                info!("Invalid session 0x{session:x} for client {peer}, probably expired");
                 state.write_connect_response(SessionId::NONE, 0, &[0; 16]);
                 state.phase = Phase::Closing;
             }),
@@ -267,6 +272,7 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid
                 }
                 woken.into_iter().for_each(|conn| conn.wake_up());
             }
+            Effect::Notice(Notice::QuotaExceeded(exceeded)) => shared.admin.on_quota_exceeded(shared, &exceeded),
             Effect::Notice(notice) => log_notice(&notice),
         }
     }
@@ -279,15 +285,17 @@ fn with_conn(shared: &Shared, id: ConnId, act: impl FnOnce(&Conn, &mut State)) {
     }
 }
 
-fn open_session(conn: &Conn, state: &mut State, session: SessionId, timeout_ms: i32) {
+/// False if the connection does not wait for it any more.
+fn open_session(conn: &Conn, state: &mut State, session: SessionId, timeout_ms: i32) -> bool {
     if state.phase != Phase::Connecting {
-        return;
+        return false;
     }
     conn.timeout_ms.store(timeout_ms, Ordering::Relaxed);
     conn.session.store(session.0, Ordering::Relaxed);
     state.write_connect_response(session, timeout_ms, &password(session));
     state.phase = Phase::Open;
     debug!(peer = %conn.peer_text(), "Established session 0x{session:x} with negotiated timeout {timeout_ms}");
+    true
 }
 
 fn log_notice(notice: &Notice) {
@@ -302,6 +310,7 @@ fn log_notice(notice: &Notice) {
         Notice::DigestMismatch { zxid, expected, actual, first: false } => {
             warn!(%zxid, expected, actual, "Digests are not matching. Value is Zxid.");
         }
+        Notice::QuotaExceeded(_) => unreachable!("counted and logged elsewhere"),
         Notice::LogFull => error!(
             "no room on the device of dataLogDir: writes are refused with OperationTimeout and new sessions by \
              closing, until two log files fit; reads go on"
@@ -317,8 +326,9 @@ struct Delivery<'a> {
     /// Connections that have something to send now; each once.
     woken: &'a mut Vec<Arc<Conn>>,
     now: Mono,
-    latency: Latency,
+    replies: Replies,
     answered: u64,
+    /// Events, and answers to ConnectRequests.
     events: u64,
 }
 
@@ -326,12 +336,12 @@ impl<'a> Delivery<'a> {
     fn new(shared: &'a Shared, woken: &'a mut Vec<Arc<Conn>>) -> Self {
         let conns = shared.registry.lock();
         let now = shared.clock.mono();
-        Self { shared, conns, woken, now, latency: Latency::default(), answered: 0, events: 0 }
+        Self { shared, conns, woken, now, replies: Replies::default(), answered: 0, events: 0 }
     }
 
-    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State)) {
+    fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State, &mut Replies)) {
         let Some(conn) = self.conns.get(&conn) else { return };
-        act(conn, &mut conn.state.lock());
+        act(conn, &mut conn.state.lock(), &mut self.replies);
         if conn.mark_woken() {
             self.woken.push(conn.clone());
         }
@@ -341,7 +351,7 @@ impl<'a> Delivery<'a> {
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         let counters = &self.shared.counters;
-        counters.latency.lock().merge(&self.latency);
+        counters.measures.lock().add_replies(&self.replies);
         counters.sent.fetch_add(self.answered + self.events, Ordering::Relaxed);
         counters.outstanding.fetch_sub(self.answered as usize, Ordering::Relaxed);
     }
@@ -350,30 +360,36 @@ impl Drop for Delivery<'_> {
 impl Deliver for Delivery<'_> {
     fn answer(&mut self, conn: ConnId, tree: &Tree, watches: &mut WatchTable, reply: impl FnOnce(&mut BytesMut)) {
         let (shared, now) = (self.shared, self.now);
-        let (mut latency, mut answered) = (self.latency, 0);
+        let mut answered = 0;
         let watches = RefCell::new(watches);
-        self.with(conn, |conn, state| {
+        self.with(conn, |conn, state, replies| {
             let asked = state.gate.on_write_answered();
             answered += 1;
             if !state.is_sending() {
+                replies.stale += 1;
                 return;
             }
+            let start = state.out.len();
             reply(&mut state.out);
-            latency.add(state.stats.on_answered(asked, tree.last_zxid(), now), 1);
+            let bytes = state.out.len() - start;
+            replies.add_update(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
             while let Some((asked, request)) = state.gate.next_read() {
                 answered += 1;
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
+                let start = state.out.len();
                 answer_on_the_spot(shared, conn, state, tree, lock, asked.xid, &request);
-                latency.add(state.stats.on_answered(asked, tree.last_zxid(), now), 1);
+                count_read(replies, &request, &state.out[start..]);
+                let bytes = state.out.len() - start;
+                replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
             }
         });
-        self.latency = latency;
         self.answered += answered;
     }
 
     fn event(&mut self, conn: ConnId, zxid: Zxid, event: EventType, path: &str, acl: &[Acl]) {
         let shared = self.shared;
-        self.with(conn, |conn, state| {
+        let mut events = 0;
+        self.with(conn, |conn, state, replies| {
             if !state.is_sending() || acl::authorise(&shared.acl_rules, acl, &state.identities, acl::READ).is_err() {
                 return;
             }
@@ -381,17 +397,41 @@ impl Deliver for Delivery<'_> {
                 warn!(peer = %conn.peer_text(), "a client does not read its events: its connection is closed");
                 return state.close();
             }
+            let start = state.out.len();
             reply::write_event(&mut state.out, zxid, event, path);
+            replies.add_event(state.out.len() - start);
+            state.stats.sent += 1;
+            events += 1;
         });
-        self.events += 1;
+        self.events += events;
     }
 
     fn session_opened(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
-        self.with(conn, |conn, state| open_session(conn, state, session, timeout_ms));
+        let now = self.now;
+        let mut opened = 0;
+        self.with(conn, |conn, state, replies| {
+            let start = state.out.len();
+            if open_session(conn, state, session, timeout_ms) {
+                let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked };
+                let latency = state.stats.on_answered(asked, state.stats.last_zxid, now);
+                replies.add_update(latency, state.out.len() - start);
+                opened = 1;
+            }
+        });
+        self.events += opened;
     }
 
     fn close(&mut self, conn: ConnId) {
-        self.with(conn, |_, state| state.close());
+        self.with(conn, |_, state, _| state.close());
+    }
+}
+
+/// Takes note of what a reply shows of the tree.
+pub fn count_read(replies: &mut Replies, request: &OnTheSpot, reply: &[u8]) {
+    if let OnTheSpot::Read(request) = request
+        && let Some((path, bytes)) = read::shown(request, reply)
+    {
+        replies.read.add(path, bytes);
     }
 }
 

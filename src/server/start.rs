@@ -5,24 +5,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::image::{ImageTask, Schedule};
+use super::image::{ImageTask, Upkeep};
 use super::log::LogQueue;
 use super::{Shared, image, log};
 use crate::acl::AclRules;
+use crate::admin::environment;
 use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
-use crate::disk::{FsDisk, Lock};
+use crate::disk::{self, FileDisk, Lock};
 use crate::net::listen;
 use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
 use crate::storage::image::Keeper;
+use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, recover};
 use crate::tree::TreeRules;
 use crate::tree::snapshot::Compression;
@@ -33,6 +36,8 @@ pub const EXIT_STORAGE: i32 = 10;
 pub const EXIT_UNEXPECTED: i32 = 1;
 /// Java: `ExitCode.INVALID_INVOCATION`.
 pub const EXIT_INVALID: i32 = 2;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Writes what parsing the configuration found to the log.
 pub fn log_notices(notices: &[config::Notice]) {
@@ -67,6 +72,7 @@ pub fn serve(config: Config) -> i32 {
             return EXIT_UNEXPECTED;
         }
     };
+    log_settings(&config);
     let opened = match Opened::open(&config) {
         Ok(opened) => opened,
         Err(failure) => {
@@ -83,22 +89,21 @@ pub fn serve(config: Config) -> i32 {
         }
     };
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, image, snapshots, writer } = opened;
+    let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, writer } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new();
     let seed = random_seed();
-    let Recovered { tree, digest_check, anchor, known_snapshots, .. } = recovered;
-    let schedule = Schedule {
-        snap_count: config.node.snap_count.into(),
-        last: recovered.snapshot,
-        last_bytes: recovered.snapshot_bytes,
-        txns_since: recovered.txns_since_snapshot,
-        bytes_since: recovered.bytes_since_snapshot,
-    };
+    let schedule = SnapshotSchedule::new(config.node.snap_count.into(), &recovered);
+    let keeper = Keeper::new(0, &recovered, 0);
+    let Recovered { tree, digest_check, replayed, .. } = recovered;
     let mut node = Node::new(node_rules(&config), &tree, digest_check, clock.mono(), clock::wall_ms());
     let last_zxid = tree.last_zxid();
     let shared = Arc::new(Shared::new(config, clock, tree, seed, port));
-    let keeper = Keeper::new(0, anchor, known_snapshots, 0);
+    {
+        let mut measures = shared.counters.measures.lock();
+        measures.load_time_ms.add(load_ms);
+        measures.replayed.add(replayed as i64);
+    }
     let compression = compression(shared.config.node.snapshot_compression);
 
     let log_thread = spawn("zooid-log", {
@@ -107,7 +112,10 @@ pub fn serve(config: Config) -> i32 {
     });
     let image_thread = image.map(|image| {
         let (shared, queue) = (shared.clone(), queue.clone());
-        let task = ImageTask { image, keeper, snapshots, compression, schedule };
+        let retain = shared.config.node.autopurge_retain_count as usize;
+        let purge_every = shared.config.node.autopurge_interval_hours.map(|hours| HOUR * hours);
+        let upkeep = Upkeep { snapshots: Arc::new(snapshots), logs, compression, schedule, retain, purge_every };
+        let task = ImageTask::new(image, keeper, upkeep);
         spawn("zooid-image", move || image::run(&shared, &queue, task))
     });
     let node_thread = spawn("zooid-node", {
@@ -121,7 +129,7 @@ pub fn serve(config: Config) -> i32 {
     );
 
     let signal_name = runtime.block_on(wait_for_signal());
-    info!("{signal_name} received: stopping");
+    info!("Shutting down: {signal_name} received");
     accepting.abort();
     shared.stop_node();
     node_thread.join().expect("the Node's thread does not panic");
@@ -134,6 +142,24 @@ pub fn serve(config: Config) -> i32 {
     }
     info!("stopped");
     0
+}
+
+/// What operators look for in the log of a start, in Java's words.
+fn log_settings(config: &Config) {
+    let node = &config.node;
+    for (key, value) in environment::environment() {
+        info!("Server environment:{key}={value}");
+    }
+    info!("zookeeper.snapshot.trust.empty : {}", node.snapshot_trust_empty);
+    info!("zookeeper.enforce.auth.enabled = {}", node.enforce_auth_schemes.is_some());
+    info!("tickTime set to {} ms", node.tick_time_ms);
+    info!("minSessionTimeout set to {} ms", node.min_session_timeout_ms);
+    info!("maxSessionTimeout set to {} ms", node.max_session_timeout_ms);
+    info!("clientPortListenBacklog set to {}", node.client_port_listen_backlog);
+    if node.autopurge_interval_hours.is_none() {
+        info!("Purge task is not scheduled.");
+    }
+    info!("Starting server");
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
@@ -164,10 +190,12 @@ type ServerImage = crate::image_none::NoImage;
 pub struct Opened {
     lock: Lock,
     recovered: Recovered,
+    load_ms: i64,
     /// `None`: there is none this time.
     image: Option<ServerImage>,
-    snapshots: FsDisk,
-    writer: LogWriter<FsDisk>,
+    snapshots: FileDisk,
+    logs: FileDisk,
+    writer: LogWriter<FileDisk>,
 }
 
 /// Why the directories can't be used.
@@ -183,12 +211,12 @@ impl Opened {
         let failure =
             |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
         let disks = || Disks {
-            log: FsDisk::new(version_dir(&node.data_log_dir)),
-            snap: FsDisk::new(version_dir(&node.data_dir)),
-            log_home: FsDisk::new(&node.data_log_dir),
-            own: FsDisk::new(&own_dir),
+            log: FileDisk::new(version_dir(&node.data_log_dir)),
+            snap: FileDisk::new(version_dir(&node.data_dir)),
+            log_home: FileDisk::new(&node.data_log_dir),
+            own: FileDisk::new(&own_dir),
         };
-        let lock = Lock::take(&own_dir, &node.data_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
+        let lock = take_lock(&own_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
         let image = ServerImage::new(own_dir.join("image"));
         let options = Options {
             rules: tree_rules(config),
@@ -203,11 +231,14 @@ impl Opened {
         let started = Instant::now();
         let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
         for notice in &recovered.notices {
-            warn!("{notice:?}");
+            warn!("{notice}");
         }
+        let load_ms = started.elapsed().as_millis() as i64;
         info!(
-            zxid = %recovered.last_zxid, replayed = recovered.replayed, nodes = recovered.tree.node_count(),
-            image = ?recovered.image, took_ms = started.elapsed().as_millis() as u64, "Snapshot loaded"
+            replayed = recovered.replayed, nodes = recovered.tree.node_count(), image = ?recovered.image,
+            "Snapshot loaded in {load_ms} ms, highest zxid is 0x{:x}, digest is {}",
+            recovered.last_zxid,
+            recovered.tree.digest() as i64
         );
         let image = match &recovered.image {
             ImageState::Unavailable { why } => {
@@ -223,7 +254,18 @@ impl Opened {
         };
         let Disks { log, snap, own, .. } = disks();
         let writer = LogWriter::new(log, own, &recovered.log, log_options);
-        Ok(Self { lock, recovered, image, snapshots: snap, writer })
+        let logs = FileDisk::new(version_dir(&node.data_log_dir));
+        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs, writer })
+    }
+}
+
+/// One process at a time: two would write over each other.
+fn take_lock(own_dir: &Path) -> anyhow::Result<Lock> {
+    let context = || format!("cannot lock {}", own_dir.display());
+    std::fs::create_dir_all(own_dir).with_context(context)?;
+    match disk::lock(own_dir).with_context(context)? {
+        Some(lock) => Ok(lock),
+        None => anyhow::bail!("{} is locked by another process, which serves it: stop that first", own_dir.display()),
     }
 }
 

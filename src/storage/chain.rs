@@ -75,6 +75,8 @@ pub struct Chain<'a, D> {
     /// A snapshot of this zxid is there. A Java server that cut the log down to it left the mark behind.
     snapshot: Option<Zxid>,
     give_up_after: Option<Zxid>,
+    /// The last file is being written to: what stands behind its last record is not judged.
+    is_live: bool,
     start: Zxid,
     /// The last zxid so far.
     pub last: Zxid,
@@ -104,6 +106,7 @@ impl<'a, D: Disk> Chain<'a, D> {
             mark,
             snapshot: None,
             give_up_after: None,
+            is_live: false,
             start: Zxid::ZERO,
             last: Zxid::ZERO,
             last_position: None,
@@ -122,6 +125,12 @@ impl<'a, D: Disk> Chain<'a, D> {
 
     pub fn with_snapshot(mut self, zxid: Option<Zxid>) -> Self {
         self.snapshot = zxid;
+        self
+    }
+
+    /// For a log that is in use.
+    pub fn while_written(mut self) -> Self {
+        self.is_live = true;
         self
     }
 
@@ -259,6 +268,9 @@ impl<'a, D: Disk> Chain<'a, D> {
             self.last_position = Some(position);
             self.records += 1;
             self.bytes += record.end() - offset;
+        }
+        if self.is_live && at + 1 == self.files.len() {
+            return Ok(Next::File);
         }
         let offset = scan.position();
         let end = scan.end()?;

@@ -313,9 +313,21 @@ pub fn put_known_snapshots(batch: &mut Batch, known: &[SnapshotId]) {
     batch.put(vec![SNAPSHOTS], sealed(out));
 }
 
+/// Whether there is any row at all.
+pub fn has_rows(view: &impl View) -> Result<bool, ImageError> {
+    let mut found = false;
+    // Refusing the first row ends the scan; whatever else the store has to say then is of no interest.
+    let result = view.scan(&mut |_, _| {
+        found = true;
+        Err(ImageError::Row("one is enough"))
+    });
+    if found { Ok(true) } else { result.map(|()| false) }
+}
+
 /// Builds the tree from the rows, and compares it with what the numbers say.
 pub fn load(view: &impl View, meta: &Meta, rules: TreeRules) -> Result<Tree, ImageError> {
-    let mut loader = Loader::new(rules);
+    // The count is checked afterwards; until then it is only believed so far.
+    let mut loader = Loader::of_rows(rules, meta.nodes.min(1 << 26) as usize);
     let mut counts = [0u64; 3];
     let mut path = Vec::new();
     view.scan(&mut |key, value| {
@@ -429,11 +441,14 @@ pub fn write_snapshot<W: std::io::Write>(
 // ---- capturing ----
 
 /// Collects what the image lacks, a chunk at a time.
-#[derive(Default)]
 pub struct Capture {
     batch: Batch,
     removed: VecDeque<Text>,
-    chunks: u32,
+    chunks: usize,
+    patience: usize,
+    /// The image has no numbers yet, so nothing believes its rows: they may be written in parts.
+    is_filling: bool,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -446,21 +461,33 @@ pub enum Progress {
 
 /// Nodes taken under one hold of the tree's lock.
 const CHUNK: usize = 256;
-/// A writer can make changes faster than they are taken; from then on the chunks grow.
-const PATIENCE: u32 = 64;
+/// A writer can make changes faster than they are taken: after so many chunks more than there was to take at
+/// first, they grow.
+const PATIENCE: usize = 64;
+/// An empty image is filled in parts of about this many bytes, so that no copy of the whole tree is held.
+const PART: usize = 4 << 20;
 
 impl Capture {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Takes some of what changed. The caller holds the tree's lock for this call only.
     pub fn take(&mut self, tree: &mut Tree) -> Progress {
-        let limit = CHUNK << (self.chunks / PATIENCE).min(10);
-        self.chunks += 1;
         self.removed.extend(tree.take_removed());
+        if self.chunks == 0 {
+            self.patience = 2 * (tree.unsaved() + self.removed.len()) / CHUNK + PATIENCE;
+        }
+        self.chunks += 1;
+        let limit = CHUNK << (self.chunks / self.patience).min(10);
         self.take_some(tree, limit);
         if tree.unsaved() + self.removed.len() <= limit { Progress::Last } else { Progress::More }
+    }
+
+    /// While an empty image is filled: what was taken so far, if it is worth a write. The caller writes it
+    /// before it goes on.
+    pub fn take_part(&mut self) -> Option<Batch> {
+        if !self.is_filling || self.bytes < PART {
+            return None;
+        }
+        self.bytes = 0;
+        Some(std::mem::take(&mut self.batch))
     }
 
     fn take_some(&mut self, tree: &mut Tree, limit: usize) {
@@ -471,8 +498,12 @@ impl Capture {
                 self.batch.remove(node_key(&path));
             }
         }
-        let Self { batch, .. } = self;
-        tree.take_changed(limit, |path, node| batch.put(node_key(path), node_row(node)));
+        let Self { batch, bytes, .. } = self;
+        tree.take_changed(limit, |path, node| {
+            let row = node_row(node);
+            *bytes += path.len() + row.len();
+            batch.put(node_key(path), row);
+        });
     }
 
     /// Takes the rest and closes the batch: it makes the image the state of the tree as it is now. Under the
@@ -518,6 +549,8 @@ pub struct Keeper {
     positions: VecDeque<Position>,
     anchor: Option<Anchor>,
     known: Vec<SnapshotId>,
+    /// The image has no numbers yet.
+    is_filling: bool,
     written_at: u64,
     flushed_at: u64,
     unflushed_txns: u64,
@@ -531,13 +564,14 @@ const FLUSH_TXNS: u64 = 100_000;
 const FLUSH_BYTES: u64 = 32 << 20;
 
 impl Keeper {
-    /// `anchor` is what the recovered tree is the state of.
-    pub fn new(server: i64, anchor: Option<Anchor>, known: Vec<SnapshotId>, now_ms: u64) -> Self {
+    /// For the image that `recover` has used or emptied.
+    pub fn new(server: i64, recovered: &super::Recovered, now_ms: u64) -> Self {
         Self {
             server,
             positions: VecDeque::new(),
-            anchor,
-            known,
+            anchor: recovered.anchor,
+            known: recovered.known_snapshots.clone(),
+            is_filling: !matches!(recovered.image, super::ImageState::Used { .. }),
             written_at: now_ms,
             flushed_at: now_ms,
             unflushed_txns: 0,
@@ -553,7 +587,18 @@ impl Keeper {
 
     /// When a batch is due next; at once for an image that is empty.
     pub fn next_write(&self) -> u64 {
-        self.written_at + WRITE_EVERY_MS
+        if self.is_filling { self.written_at } else { self.written_at + WRITE_EVERY_MS }
+    }
+
+    pub fn begin(&self) -> Capture {
+        Capture {
+            batch: Batch::default(),
+            removed: VecDeque::new(),
+            chunks: 0,
+            patience: PATIENCE,
+            is_filling: self.is_filling,
+            bytes: 0,
+        }
     }
 
     /// Closes a capture under the hold of its last chunk. `None`, and the capture goes on later, if where the
@@ -579,6 +624,7 @@ impl Keeper {
     /// After a batch was written. True if the image must be flushed now.
     pub fn on_written(&mut self, bytes: u64, now_ms: u64) -> bool {
         self.written_at = now_ms;
+        self.is_filling = false;
         self.unflushed_bytes += bytes;
         self.unflushed_txns >= FLUSH_TXNS || self.unflushed_bytes >= FLUSH_BYTES || self.is_flush_overdue(now_ms)
     }
@@ -593,26 +639,44 @@ impl Keeper {
         self.unflushed_bytes = 0;
     }
 
-    /// The tree was replaced as a whole: by what a leader sent, kept as this snapshot.
+    /// The tree was replaced as a whole: by what a leader sent, kept as this snapshot. The image must have
+    /// been destroyed before.
     pub fn on_replaced(&mut self, snapshot: SnapshotId) {
         self.positions.clear();
         self.anchor = Some(Anchor::Snapshot(snapshot));
         self.known = vec![snapshot];
+        self.is_filling = true;
     }
 
-    /// Writes the image's present state as a snapshot file. The image is flushed first, and knows of the
-    /// file before it has its name: a start then finds both, or only the image.
-    pub fn write_snapshot(
-        &mut self,
-        image: &impl Image,
-        disk: &impl super::Disk,
+    /// Begins a snapshot file of the image's present state; `None` if there is one already. The image is
+    /// flushed first, so that no start finds it behind the snapshot.
+    pub fn begin_snapshot<I: Image>(
+        &self,
+        image: &I,
         compression: Compression,
-    ) -> Result<SnapshotId, SnapshotFailure> {
+    ) -> Result<Option<SnapshotJob<I::View>>, ImageError> {
+        if let Some(Anchor::Snapshot(id)) = self.anchor
+            && self.known.contains(&id)
+        {
+            return Ok(None);
+        }
         image.flush()?;
         let view = image.view()?;
         let meta = meta(&view)?.ok_or(ImageError::Row("the numbers"))?;
         let name = SnapshotName { zxid: meta.anchor.zxid(), compression };
-        let id = snapshots::prepare(disk, name, |out| write_snapshot(&view, &meta, out, compression).map(|_| ()))?;
+        if self.known.iter().any(|known| known.name.zxid == name.zxid) {
+            return Ok(None);
+        }
+        Ok(Some(SnapshotJob { view, meta, name }))
+    }
+
+    /// Gives a snapshot its name. The image knows of it before: a start then finds both, or only the image.
+    pub fn finish_snapshot(
+        &mut self,
+        image: &impl Image,
+        disk: &impl super::Disk,
+        id: SnapshotId,
+    ) -> Result<(), SnapshotFailure> {
         self.known.push(id);
         let excess = self.known.len().saturating_sub(KNOWN_MAX);
         self.known.drain(..excess);
@@ -620,8 +684,27 @@ impl Keeper {
         put_known_snapshots(&mut batch, &self.known);
         image.write(&batch)?;
         image.flush()?;
-        snapshots::publish(disk, &id)?;
-        Ok(id)
+        Ok(snapshots::publish(disk, &id)?)
+    }
+}
+
+/// A snapshot file to be written: from a view, so that neither tree nor image wait for it.
+pub struct SnapshotJob<V> {
+    view: V,
+    meta: Meta,
+    pub name: SnapshotName,
+}
+
+impl<V: View> SnapshotJob<V> {
+    /// Writes the file under its temporary name, durably. For [`Keeper::finish_snapshot`].
+    pub fn write(&self, disk: &impl super::Disk) -> Result<SnapshotId, super::DiskError> {
+        let compression = self.name.compression;
+        snapshots::prepare(disk, self.name, |out| self.stream(out, compression))
+    }
+
+    /// Writes the same as a stream: for a learner or a backup.
+    pub fn stream(&self, out: impl std::io::Write, compression: Compression) -> std::io::Result<()> {
+        write_snapshot(&self.view, &self.meta, out, compression).map(|_| ())
     }
 }
 

@@ -17,13 +17,17 @@
 //! Java: `FileTxnSnapLog`, `FileTxnLog`, `FileSnap`, `PurgeTxnLog`; on-disk, design.md D3, D4, D9, D17, D18.
 
 mod chain;
+pub mod epoch;
 mod error;
 pub mod image;
 mod mark;
 mod names;
+pub mod purge;
 mod recover;
+pub mod schedule;
 mod segments;
 mod snapshots;
+mod trunc;
 
 use bytes::Bytes;
 
@@ -35,6 +39,7 @@ pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};
 pub use snapshots::SnapshotId;
+pub use trunc::{Trunc, trunc};
 
 /// One directory. A file is named by its bare name. Nothing that is written, made, renamed or removed is safe
 /// from a crash until `sync` of the file, or `sync_dir` for names, has returned.

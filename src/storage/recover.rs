@@ -1,6 +1,8 @@
 //! What a start makes of the directories: the newest state that they prove, or a refusal that names what is
 //! wrong. Nothing on disk changes until it is clear that the start is not refused (on-disk 4).
 
+use std::fmt;
+
 use super::chain::{self, Chain, Start};
 use super::error::{DirectoryKind, Refusal};
 use super::image::{self, Anchor, Image};
@@ -476,7 +478,10 @@ fn open_image<D: Disk, I: Image>(
     let say = |error: image::ImageError| error.to_string();
     image.open().map_err(say)?;
     let view = image.view().map_err(say)?;
-    let Some(meta) = image::meta(&view).map_err(say)? else { return Ok(None) };
+    let Some(meta) = image::meta(&view).map_err(say)? else {
+        let unfinished = image::has_rows(&view).map_err(say)?;
+        return if unfinished { Err("it was not filled to its end".to_owned()) } else { Ok(None) };
+    };
     if meta.server != options.server {
         return Err(format!("it is that of server {}", meta.server));
     }
@@ -608,5 +613,55 @@ fn drop_image<I: Image>(image: &I, why: Option<String>, notices: &mut Vec<Notice
     match image.destroy() {
         Ok(()) => ImageState::Dropped { why },
         Err(error) => ImageState::Unavailable { why: error.to_string() },
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LookAlike { name } => {
+                write!(f, "{name} is ignored: its name is not exactly that of a log or snapshot")
+            }
+            Self::SnapshotUnusable { name, reason } => write!(f, "{name} can't be used: {reason}"),
+            Self::SnapshotWritten { name } => write!(f, "wrote {name}"),
+            Self::Unwritten { file } => write!(f, "{file} has no header: nothing in it was ever acknowledged"),
+            Self::OddHeader { file, version, dbid } => {
+                write!(f, "{file} has version {version} and dbid {dbid}, expected 2 and 0")
+            }
+            Self::Misnamed { file, first } => write!(f, "{file} begins with zxid {first}; it is not needed"),
+            Self::TornTail { file, offset, last } => {
+                write!(f, "{file} ends at offset {offset}, behind zxid {last}, with a write that was cut short")
+            }
+            Self::UnfinishedBatch { file, offset, last, damage } => {
+                write!(
+                    f,
+                    "{file} at offset {offset}, behind zxid {last}: {}; a batch that was not finished",
+                    damage.what
+                )
+            }
+            Self::DamageBelowSnapshot { file, offset, damage } => write!(
+                f,
+                "{file} at offset {offset}: {}; it is not needed now, but older snapshots can't be recovered from",
+                damage.what
+            ),
+            Self::Repeated { file, offset, zxid } => {
+                write!(f, "{file} at offset {offset} repeats zxid {zxid}: applied once")
+            }
+            Self::GivenUp { reason, last } => write!(f, "gave up everything after {last}: {reason}"),
+            Self::SetAside { from, to } => write!(f, "renamed {from} to {to}"),
+            Self::Cut { file, at } => write!(f, "cut {file} off at offset {at}"),
+            Self::Removed { name } => write!(f, "removed {name}"),
+            Self::MarkAhead { file, zxid, last } => {
+                write!(f, "the log ends with zxid {last}, but {zxid} in {file} was durable once: a file may be missing")
+            }
+            Self::DigestMismatch { zxid, first: true } => write!(f, "First digest mismatch on txn: {zxid}"),
+            Self::DigestMismatch { zxid, first: false } => write!(f, "Digests are not matching. Value is Zxid. {zxid}"),
+            Self::DigestNeverReached { last } => write!(
+                f,
+                "the snapshot's digest is that of a transaction behind {last}, where the log ends: nothing was compared"
+            ),
+            Self::OrphansDropped { nodes } => write!(f, "deleted {nodes} ephemerals of sessions that do not exist"),
+            Self::ImageDropped { why } => write!(f, "the image is built anew: {why}"),
+        }
     }
 }

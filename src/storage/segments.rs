@@ -97,6 +97,11 @@ impl<D: Disk> LogWriter<D> {
         self.last
     }
 
+    /// The file that is being written, and its size with what is preallocated.
+    pub fn file(&self) -> Option<(LogName, u64)> {
+        self.file.as_ref().map(|file| (file.name, file.allocated.max(file.end)))
+    }
+
     /// Bytes of records appended since the start: what the schedule of snapshots goes by.
     pub fn appended(&self) -> u64 {
         self.appended
@@ -146,8 +151,6 @@ impl<D: Disk> LogWriter<D> {
     /// Makes a file, with room for `len` bytes of records, and everything about it durable.
     fn begin_file(&mut self, name: LogName, len: u64) -> Result<File, StorageError> {
         let path = name.to_string();
-        // A file of that name can only be one in which no record was ever completed: recovery read it, and
-        // its first record would have this zxid.
         let mut file = File { name, path, end: FILE_HEADER_LEN, allocated: 0, synced: FILE_HEADER_LEN };
         let result = self.try_begin(&mut file, len).map_err(full);
         if let Err(StorageError::Full(_)) = result {
@@ -158,6 +161,11 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn try_begin(&mut self, file: &mut File, len: u64) -> Result<(), StorageError> {
+        if self.disk.len(&file.path)?.is_some() {
+            // Recovery has read it: no record in it was ever completed, or it would have this very zxid.
+            self.disk.remove(&file.path)?;
+            self.disk.sync_dir()?;
+        }
         self.disk.create(&file.path)?;
         Self::make_room(&self.disk, &self.options, file, len)?;
         self.disk.write_at(&file.path, 0, &journal::file_header())?;

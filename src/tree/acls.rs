@@ -149,6 +149,11 @@ impl AclTable {
         self.by_id.iter().map(|(id, slot)| (*id, &self.lists[*slot as usize].acl))
     }
 
+    /// Forgets what came, but not what went.
+    pub fn mark_saved(&mut self) {
+        self.touched.retain(|id| !self.by_id.contains_key(id));
+    }
+
     /// The ids that came or went since the last call, each with its list if it is still there.
     pub fn take_touched(&mut self) -> Vec<(i64, Option<Arc<[Acl]>>)> {
         let mut ids = std::mem::take(&mut self.touched);

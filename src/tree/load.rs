@@ -30,13 +30,30 @@ pub enum LoadError {
 pub struct Loader {
     tree: Tree,
     has_root: bool,
+    names: Names,
     /// The parent of the last node: siblings follow each other in most orders.
     last_parent: (String, super::Ix),
 }
 
+/// Whether a path may stand twice in what is loaded.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Names {
+    Unchecked,
+    /// They are the keys of a store.
+    Unique,
+}
+
 impl Loader {
     pub fn new(rules: TreeRules) -> Self {
-        Self { tree: Tree::bare(rules), has_root: false, last_parent: (ROOT.into(), super::node::ROOT) }
+        let (tree, last_parent) = (Tree::bare(rules), (ROOT.into(), super::node::ROOT));
+        Self { tree, has_root: false, names: Names::Unchecked, last_parent }
+    }
+
+    /// For the rows of a store, in which no path stands twice, and about how many nodes they make.
+    pub fn of_rows(rules: TreeRules, nodes: usize) -> Self {
+        let mut loader = Self { names: Names::Unique, ..Self::new(rules) };
+        loader.tree.nodes.reserve(nodes);
+        loader
     }
 
     pub fn session(&mut self, id: SessionId, timeout_ms: i32) {
@@ -75,7 +92,7 @@ impl Loader {
             let ix = self.tree.nodes.find(parent).ok_or_else(|| LoadError::MissingParent(path.into()))?;
             self.last_parent = (parent.into(), ix);
         }
-        if self.tree.nodes.find(path).is_some() {
+        if self.names == Names::Unchecked && self.tree.nodes.find(path).is_some() {
             return Err(LoadError::Duplicate(path.into()));
         }
         self.tree.insert_at(self.last_parent.1, path, data, slot, stat, kind);

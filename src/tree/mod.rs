@@ -553,12 +553,13 @@ impl Tree {
         self.acls.take_touched()
     }
 
-    /// Forgets all changes: the image holds this very state.
+    /// Forgets all changes: this tree was just made from the image. Only lists that no node used, which
+    /// loading has left out, are still to be removed there.
     pub fn mark_saved(&mut self) {
         for ix in std::mem::take(&mut self.changes).nodes {
             self.nodes.get_mut(ix).dirty = false;
         }
-        self.acls.take_touched();
+        self.acls.mark_saved();
     }
 
     // ---- quotas ----

@@ -156,6 +156,17 @@ impl Nodes {
         self.count
     }
 
+    /// Makes room in the index for this many nodes, so that it does not grow step by step.
+    pub fn reserve(&mut self, nodes: usize) {
+        // Shards differ by a few times the root of their size.
+        let each = nodes / SHARDS;
+        let Self { chunks, index, .. } = self;
+        let stored = |ix: &Ix| spread(chunks[*ix as usize / CHUNK][*ix as usize % CHUNK].hash);
+        for shard in index.iter_mut() {
+            shard.reserve(each + 4 * each.isqrt(), stored);
+        }
+    }
+
     pub fn get(&self, ix: Ix) -> &Node {
         &self.chunks[ix as usize / CHUNK][ix as usize % CHUNK]
     }
@@ -272,9 +283,12 @@ impl Nodes {
     }
 }
 
-/// The index wants the top bits as well as the low ones to differ.
+/// The table takes its tags from the top bits and its slots from the low ones. The lowest bits of the hash
+/// are the shard, equal for all of a table, and a product's low bits depend on those alone: so the high ones
+/// are folded down.
 fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let product = u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ impl SnapshotError {
         match self {
             Self::Short(_) => true,
             Self::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+            // A part of the sections, which end with a seal.
+            Self::Trailing(left) => *left < DIGEST_LEN + SEAL_LEN + LAST_ZXID_LEN + SEAL_LEN,
             _ => false,
         }
     }

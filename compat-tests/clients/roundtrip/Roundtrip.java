@@ -1,10 +1,10 @@
 import java.io.ByteArrayOutputStream;
+import java.io.EOFException;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -59,6 +59,12 @@ public final class Roundtrip {
     private Server server;
     private Tree last;
     private long zxid;
+    private Load load;
+    /** Java takes snapshots while it writes, in the last round. */
+    private boolean javaIsFuzzy;
+    /** Such a snapshot may come with the digest of another moment, and then whoever loads it, Java too, reports a mismatch. */
+    private boolean wrongDigests;
+    private Set<Path> foreign = Set.of();
 
     public static void main(String[] args) {
         ServiceUtils.setSystemExitProcedure(code -> {
@@ -91,6 +97,9 @@ public final class Roundtrip {
             String java = "/back" + round;
             boolean gently = round == 2;
             boolean underLoad = round == 3;
+            String compression = List.of("CHECKED", "gz", "snappy").get(round - 1);
+            Check.step(name + "snapshots of kind " + compression, () -> set("snapshot.compression.method", compression));
+            javaIsFuzzy = round == 3;
             Check.step(name + tested + " writes", () -> write(mine));
             Check.step(name + (gently ? "it is stopped" : underLoad ? "it is killed under load" : "it is killed"), () -> {
                 if (underLoad) {
@@ -100,6 +109,9 @@ public final class Roundtrip {
                 }
             });
             Check.step(name + "Java's tools read its files", this::tools);
+            if (underLoad) {
+                Check.step(name + "Java has all that was acknowledged", this::acknowledged);
+            }
             Check.step(name + "Java serves its tree", () -> {
                 start("java");
                 compare(underLoad);
@@ -108,6 +120,7 @@ public final class Roundtrip {
             Check.step(name + "Java writes", () -> write(java));
             Check.step(name + "Java is stopped", () -> stop(gently));
             Check.step(name + tested + " serves Java's tree", () -> {
+                foreign = files();
                 start(tested);
                 compare(false);
                 expire(java);
@@ -124,6 +137,8 @@ public final class Roundtrip {
     }
 
     private void start(String kind) throws Exception {
+        boolean small = kind.equals("zooid") || javaIsFuzzy;
+        set("snapCount", small ? "150" : "100000");
         server = Server.start(kind, port, work);
         Check.that("zxid " + server.zxid() + " after " + zxid, server.zxid() >= zxid);
         if (keeper != null) {
@@ -131,8 +146,15 @@ public final class Roundtrip {
         }
     }
 
+    /** From the next start on. */
+    private void set(String key, String value) throws IOException {
+        Path file = work.resolve("zoo.cfg");
+        String rest = Files.readString(file).replaceAll("(?m)^" + key + "=.*\n", "");
+        Files.writeString(file, rest + key + "=" + value + "\n");
+    }
+
     private void stop(boolean gently) throws Exception {
-        server.checkDigestCounter();
+        checkDigests();
         zxid = server.zxid();
         keeperStates.clear();
         if (gently) {
@@ -180,12 +202,19 @@ public final class Roundtrip {
             now.mustEqual(last);
         }
         last = now;
-        server.checkDigestCounter();
+        checkDigests();
+    }
+
+    private void checkDigests() throws Exception {
+        if (!wrongDigests) {
+            server.checkDigests();
+        }
     }
 
     // --- writing
 
     private void write(String root) throws Exception {
+        wrongDigests |= javaIsFuzzy && server.kind.equals("java");
         ZooKeeper zk = connect(address, 10_000);
         zk.create(root, "root".getBytes(), OPEN, CreateMode.PERSISTENT);
         modes(zk, root);
@@ -386,20 +415,23 @@ public final class Roundtrip {
         String path = root + "/load";
         ZooKeeper zk = connect(address, 10_000);
         zk.create(path, NONE, OPEN, CreateMode.PERSISTENT);
-        Load load = new Load(zk, path);
+        load = new Load(zk, path);
         for (int i = 0; i < 100; i++) {
             load.next();
         }
         Check.await("the load to run", load.running);
         keeperStates.clear();
         server.kill();
-        start("java");
         zk.close();
+    }
+
+    private void acknowledged() throws Exception {
+        start("java");
         ZooKeeper check = connect(address, 10_000);
-        List<String> found = check.getChildren(path, false);
+        List<String> found = check.getChildren(load.path, false);
         check.close();
         Set<String> lost = new TreeSet<>(load.acknowledged);
-        found.forEach(name -> lost.remove(path + "/" + name));
+        found.forEach(name -> lost.remove(load.path + "/" + name));
         Check.equal("acknowledged writes that are lost, of " + load.acknowledged.size(), Set.of(), lost);
         stop(false);
     }
@@ -410,7 +442,7 @@ public final class Roundtrip {
         final CountDownLatch running = new CountDownLatch(500);
         private final AtomicInteger number = new AtomicInteger();
         private final ZooKeeper zk;
-        private final String path;
+        final String path;
 
         Load(ZooKeeper zk, String path) {
             this.zk = zk;
@@ -457,15 +489,13 @@ public final class Roundtrip {
         }
     }
 
-    /** Apache's own readers of snapshots and logs understand every file. */
+    /** Apache's own readers of snapshots and logs understand every file that this server has made. */
     private void tools() throws Exception {
-        List<Path> files;
-        try (Stream<Path> all = Files.list(data.resolve("version-2"))) {
-            files = all.sorted().collect(Collectors.toList());
-        }
         int transactions = 0;
-        int snapshots = 0;
-        for (Path file : files) {
+        for (Path file : files()) {
+            if (foreign.contains(file)) {
+                continue;
+            }
             String name = file.getFileName().toString();
             if (name.startsWith("log.")) {
                 String text = output(() -> TxnLogToolkit.main(new String[] {"-d", file.toString()}));
@@ -474,14 +504,24 @@ public final class Roundtrip {
                 Check.that(name + ": no end: " + text, count.matches("\\d+"));
                 transactions += Integer.parseInt(count);
             } else if (name.startsWith("snapshot.")) {
-                String text = output(() -> SnapshotFormatter.main(new String[] {file.toString()}));
-                List<String> lines = new ArrayList<>(text.lines().collect(Collectors.toList()));
-                Check.that(name + ": " + text, lines.contains("/zookeeper/quota") && text.contains("Session Details"));
-                snapshots++;
+                String text;
+                try {
+                    text = output(() -> SnapshotFormatter.main(new String[] {file.toString()}));
+                } catch (EOFException e) {
+                    // Java writes in place, so a kill may leave half a snapshot under its final name.
+                    Check.equal(name + ": half a snapshot, written by", "java", tested);
+                    continue;
+                }
+                Check.that(name + ": " + text, text.contains("\n/zookeeper/quota\n") && text.contains("Session Details"));
             }
         }
         Check.that("transactions in the logs: " + transactions, transactions > 500);
-        Check.that("no snapshot", snapshots > 0);
+    }
+
+    private Set<Path> files() throws IOException {
+        try (Stream<Path> all = Files.list(data.resolve("version-2"))) {
+            return all.collect(Collectors.toCollection(TreeSet::new));
+        }
     }
 
     private static String output(Check.Body body) throws Exception {

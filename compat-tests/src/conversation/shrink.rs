@@ -6,6 +6,14 @@ use super::script::{Script, Step};
 /// and tells whether it still shows that difference.
 pub fn shrink(script: &Script, deadline: Instant, mut shows: impl FnMut(&Script) -> bool) -> Script {
     let mut best = script.clone();
+    // Most differences need little of what came before.
+    for length in [1, 4, 16, 64] {
+        let candidate = tail(script, length);
+        if candidate.0.len() < script.0.len() && Instant::now() < deadline && shows(&candidate) {
+            best = candidate;
+            break;
+        }
+    }
     let mut chunk = units(&best).div_ceil(2).max(1);
     while Instant::now() < deadline {
         let mut from = 0;
@@ -25,6 +33,20 @@ pub fn shrink(script: &Script, deadline: Instant, mut shows: impl FnMut(&Script)
         chunk = chunk.div_ceil(2);
     }
     best
+}
+
+/// The last steps, and the connections that they use.
+fn tail(script: &Script, length: usize) -> Script {
+    let (before, last) = script.0.split_at(script.0.len().saturating_sub(length));
+    let mut steps: Vec<Step> = Vec::new();
+    for step in before {
+        if let Step::Open { slot, .. } = step {
+            steps.retain(|s| !matches!(s, Step::Open { slot: other, .. } if other == slot));
+            steps.push(step.clone());
+        }
+    }
+    steps.extend_from_slice(last);
+    Script(steps)
 }
 
 /// What can be left out by itself: a request of a batch, or a whole other step.

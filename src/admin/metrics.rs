@@ -1,0 +1,351 @@
+//! The one place where numbers get Java's names.
+//!
+//! [`metrics`] turns plain figures into a list of named values; [`mntr`] prints that list. What Java counts
+//! and this server has no counterpart of is left out and named in `tests/mntr-left-out.md`; what merely can't
+//! happen here yet is 0, as it is on a Java server to which it doesn't happen. The order is the one of a Java
+//! server, whose own comes from a hash table.
+//!
+//! Java: `ServerMetrics`, `MonitorCommand`; config-and-operations 3.3, 5.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::java;
+use super::text::ServerState;
+use crate::stats::{Distribution, Measures, Summary};
+use crate::tree::quota::Track;
+
+/// Everything that the metrics are made of.
+#[derive(Clone, Debug)]
+pub struct Figures<'a> {
+    pub version: &'a str,
+    pub state: ServerState,
+    pub gauges: Gauges,
+    pub totals: Totals,
+    pub measures: &'a Measures,
+    /// By top-level node.
+    pub quotas: BTreeMap<String, QuotaFigures>,
+}
+
+/// What is so at the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    pub nodes: usize,
+    pub data_bytes: i64,
+    pub ephemerals: usize,
+    pub watches: usize,
+    pub sessions: usize,
+    pub connections: usize,
+    pub outstanding: usize,
+    pub uptime_ms: i64,
+    /// -1 if unknown, as is the next.
+    pub open_files: i64,
+    pub max_files: i64,
+}
+
+/// What modules count without knowing of resets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    pub received: u64,
+    pub sent: u64,
+    pub bytes_received: u64,
+    pub expired: u64,
+    pub digest_mismatches: u64,
+    pub changes_queued: u64,
+    pub changes_removed: u64,
+}
+
+impl Totals {
+    /// What came since `then`.
+    pub fn since(&self, then: &Self) -> Self {
+        Self {
+            received: self.received - then.received,
+            sent: self.sent - then.sent,
+            bytes_received: self.bytes_received - then.bytes_received,
+            expired: self.expired - then.expired,
+            digest_mismatches: self.digest_mismatches - then.digest_mismatches,
+            changes_queued: self.changes_queued - then.changes_queued,
+            changes_removed: self.changes_removed - then.changes_removed,
+        }
+    }
+}
+
+/// Sums over the quotas below one top-level node; -1 is no limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct QuotaFigures {
+    pub count_limit: i64,
+    pub bytes_limit: i64,
+    pub count_usage: i64,
+    pub bytes_usage: i64,
+}
+
+/// One metric. `key` is the member of a set, as the namespace of a quota.
+#[derive(Clone, Debug)]
+pub struct Metric<'a> {
+    pub name: &'static str,
+    pub key: Option<&'a str>,
+    pub value: Value<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Value<'a> {
+    Gauge(i64),
+    RealGauge(f64),
+    Counter(u64),
+    Basic(Summary, Unit),
+    Advanced(&'a Distribution, Unit),
+}
+
+/// What the numbers of a summary are, and are shown as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// Shown as they are.
+    Plain,
+    /// Shown in milliseconds.
+    Micros,
+}
+
+impl Unit {
+    fn per_shown(self) -> i64 {
+        match self {
+            Self::Plain => 1,
+            Self::Micros => 1000,
+        }
+    }
+}
+
+/// All metrics of a server, in order.
+pub fn metrics<'a>(figures: &'a Figures<'_>) -> Vec<Metric<'a>> {
+    let Figures { measures, quotas, .. } = figures;
+    let mut all: Vec<Metric<'a>> = Vec::new();
+    let mut put = |name, value| all.push(Metric { name, key: None, value });
+    gauges(figures, &mut put);
+    counters(figures, &mut put);
+    basic_summaries(measures, &mut put);
+    advanced_summaries(measures, &mut put);
+    let by_namespace = [("read_per_namespace", &measures.read), ("write_per_namespace", &measures.written)];
+    for (name, namespaces) in by_namespace {
+        let sums = namespaces.iter();
+        all.extend(sums.map(|(key, sum)| Metric { name, key: Some(key), value: Value::Basic(*sum, Unit::Plain) }));
+    }
+    for (key, count) in &measures.quota_exceeded {
+        let name = "quota_exceeded_error_per_namespace";
+        all.push(Metric { name, key: Some(key), value: Value::Counter(*count) });
+    }
+    for (key, quota) in quotas {
+        let values = [
+            ("quota_count_limit_per_namespace", quota.count_limit),
+            ("quota_bytes_limit_per_namespace", quota.bytes_limit),
+            ("quota_count_usage_per_namespace", quota.count_usage),
+            ("quota_bytes_usage_per_namespace", quota.bytes_usage),
+        ];
+        all.extend(values.map(|(name, value)| Metric { name, key: Some(key), value: Value::Gauge(value) }));
+    }
+    all
+}
+
+fn gauges<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a>)) {
+    use Value::{Gauge, RealGauge};
+    let Figures { gauges, measures, totals, .. } = figures;
+    let latency = measures.latency();
+    let sizes = measures.response_sizes;
+    let size = |value| Gauge(sizes.last.map_or(-1, |_| i64::from(value)));
+    put("ephemerals_count", Gauge(gauges.ephemerals as i64));
+    put("num_alive_connections", Gauge(gauges.connections as i64));
+    put("avg_latency", RealGauge(latency.mean()));
+    put("outstanding_requests", Gauge(gauges.outstanding as i64));
+    put("znode_count", Gauge(gauges.nodes as i64));
+    put("global_sessions", Gauge(gauges.sessions as i64));
+    // There is no TLS yet, so no connection could have used it and did not.
+    put("non_mtls_remote_conn_count", Gauge(0));
+    put("last_client_response_size", size(sizes.last.unwrap_or_default()));
+    put("packets_sent", Gauge(totals.sent as i64));
+    put("packets_received", Gauge(totals.received as i64));
+    put("max_client_response_size", size(sizes.max));
+    // Connections are not throttled.
+    put("connection_drop_probability", RealGauge(0.0));
+    put("watch_count", Gauge(gauges.watches as i64));
+    put("auth_failed_count", Gauge(measures.auth_failed as i64));
+    put("min_latency", Gauge(latency.min));
+    put("max_file_descriptor_count", Gauge(gauges.max_files));
+    put("approximate_data_size", Gauge(gauges.data_bytes));
+    put("open_file_descriptor_count", Gauge(gauges.open_files));
+    put("local_sessions", Gauge(0));
+    put("uptime", Gauge(gauges.uptime_ms));
+    put("max_latency", Gauge(latency.max));
+    put("outstanding_tls_handshake", Gauge(0));
+    put("min_client_response_size", size(sizes.min));
+    put("non_mtls_local_conn_count", Gauge(0));
+}
+
+/// What can't happen on a standalone server without TLS, request throttle and admin commands.
+const NEVER: u64 = 0;
+
+fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a>)) {
+    let Figures { measures, totals, .. } = figures;
+    let changes = measures.log.queued;
+    let counters = [
+        ("watch_bytes", measures.watch_bytes),
+        ("stale_requests_dropped", NEVER),
+        ("throttled_ops", NEVER),
+        ("insecure_admin_count", NEVER),
+        ("connection_rejected", measures.connections_rejected),
+        ("sessionless_connections_expired", measures.sessionless_expired),
+        ("stale_requests", NEVER),
+        ("connection_drop_count", measures.connections_dropped),
+        ("bytes_received_count", totals.bytes_received),
+        ("request_throttle_wait_count", NEVER),
+        ("requests_not_forwarded_to_commit_processor", NEVER),
+        ("prep_processor_request_queued", measures.requests),
+        ("stale_replies", measures.stale_replies),
+        ("response_bytes", measures.response_bytes),
+        ("ensemble_auth_fail", measures.ensemble_auth.fail),
+        ("diff_count", NEVER),
+        ("connection_revalidate_count", measures.revalidations),
+        ("quit_leading_due_to_disloyal_voter", NEVER),
+        // The first such error ends the process.
+        ("unrecoverable_error_count", NEVER),
+        ("unsuccessful_handshake", NEVER),
+        ("commit_count", NEVER),
+        ("outstanding_changes_queued", totals.changes_queued),
+        ("ensemble_auth_skip", measures.ensemble_auth.skip),
+        ("skip_learner_request_to_next_processor_count", NEVER),
+        ("proposal_count", NEVER),
+        ("large_requests_rejected", NEVER),
+        ("outstanding_changes_removed", totals.changes_removed),
+        ("restore_error_count", NEVER),
+        ("cnxn_closed_without_zk_server_running", NEVER),
+        ("looking_count", NEVER),
+        ("snapshot_rate_limited_count", NEVER),
+        ("learner_proposal_received_count", NEVER),
+        ("digest_mismatches_count", totals.digest_mismatches),
+        ("ensemble_auth_success", measures.ensemble_auth.success),
+        ("learner_commit_received_count", NEVER),
+        ("snapshot_error_count", NEVER),
+        ("connection_request_count", measures.connection_requests),
+        ("snap_count", NEVER),
+        ("stale_sessions_expired", totals.expired),
+        ("restore_rate_limited_count", NEVER),
+        ("sync_processor_request_queued", changes),
+        ("tls_handshake_exceeded", NEVER),
+        ("revalidate_count", NEVER),
+    ];
+    for (name, value) in counters {
+        put(name, Value::Counter(value));
+    }
+}
+
+fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, Value<'a>)) {
+    const NEVER: Summary = Summary { count: 0, sum: 0, min: 0, max: 0 };
+    let Measures { fired, log, .. } = measures;
+    let summaries = [
+        ("socket_closing_time", NEVER, Unit::Plain),
+        ("leader_unavailable_time", NEVER, Unit::Plain),
+        ("node_created_watch_count", fired.created, Unit::Plain),
+        ("connection_token_deficit", NEVER, Unit::Plain),
+        ("node_deleted_watch_count", fired.deleted, Unit::Plain),
+        ("sync_processor_queue_size", log.queue_size, Unit::Plain),
+        ("follower_sync_time", NEVER, Unit::Plain),
+        ("prep_processor_queue_size", measures.requests_taken, Unit::Plain),
+        ("fsynctime", log.fsync, Unit::Micros),
+        ("inflight_snap_count", NEVER, Unit::Plain),
+        ("restore_time", NEVER, Unit::Plain),
+        ("learner_request_processor_queue_size", NEVER, Unit::Plain),
+        ("snapshottime", measures.snapshot_time_ms, Unit::Plain),
+        ("unavailable_time", NEVER, Unit::Plain),
+        ("startup_txns_loaded", measures.replayed, Unit::Plain),
+        ("prep_process_time", measures.prepare_time, Unit::Micros),
+        ("dbinittime", measures.load_time_ms, Unit::Plain),
+        ("inflight_diff_count", NEVER, Unit::Plain),
+        ("election_time", NEVER, Unit::Plain),
+        ("sync_processor_batch_size", log.batch_size, Unit::Plain),
+        ("node_children_watch_count", fired.children_changed, Unit::Plain),
+        ("observer_sync_time", NEVER, Unit::Plain),
+        ("node_changed_watch_count", fired.data_changed, Unit::Plain),
+    ];
+    for (name, summary, unit) in summaries {
+        put(name, Value::Basic(summary, unit));
+    }
+}
+
+fn advanced_summaries<'a>(measures: &'a Measures, put: &mut impl FnMut(&'static str, Value<'a>)) {
+    static NEVER: Distribution = Distribution::new();
+    let Measures { log, .. } = measures;
+    let distributions = [
+        ("jvm_pause_time_ms", &measures.pauses_ms, Unit::Plain),
+        ("updatelatency", &measures.update_latency, Unit::Plain),
+        ("readlatency", &measures.read_latency, Unit::Plain),
+        ("quorum_ack_latency", &NEVER, Unit::Plain),
+        ("om_commit_process_time_ms", &NEVER, Unit::Plain),
+        ("commit_propagation_latency", &NEVER, Unit::Plain),
+        ("proposal_ack_creation_latency", &NEVER, Unit::Plain),
+        ("proposal_latency", &NEVER, Unit::Plain),
+        ("om_proposal_process_time_ms", &NEVER, Unit::Plain),
+        ("sync_processor_queue_and_flush_time_ms", &log.queue_and_flush_time, Unit::Micros),
+        ("propagation_latency", &measures.propagation_latency, Unit::Plain),
+        ("sync_processor_queue_time_ms", &log.queue_time, Unit::Micros),
+        ("sync_processor_queue_flush_time_ms", &log.flush_time, Unit::Micros),
+    ];
+    for (name, distribution, unit) in distributions {
+        put(name, Value::Advanced(distribution, unit));
+    }
+}
+
+/// The answer of the word `mntr`.
+pub fn mntr(figures: &Figures<'_>) -> String {
+    let mut text = format!("zk_version\t{}\nzk_server_state\t{}\n", figures.version, figures.state.name());
+    for Metric { name, key, value } in metrics(figures) {
+        let name = match key {
+            None => name.to_owned(),
+            Some(key) => format!("{key}_{name}"),
+        };
+        match value {
+            Value::Gauge(value) => write_line(&mut text, "", &name, value),
+            Value::RealGauge(value) => write_line(&mut text, "", &name, java::mean(value)),
+            Value::Counter(value) => write_line(&mut text, "", &name, value),
+            Value::Basic(summary, unit) => write_summary(&mut text, &name, &summary, unit),
+            Value::Advanced(distribution, unit) => {
+                write_summary(&mut text, &name, &distribution.summary, unit);
+                for (prefix, permille) in [("p50_", 500), ("p95_", 950), ("p99_", 990), ("p999_", 999)] {
+                    let value = distribution.quantile(permille);
+                    write_line(&mut text, prefix, &name, (value + unit.per_shown() / 2) / unit.per_shown());
+                }
+            }
+        }
+    }
+    text
+}
+
+fn write_summary(text: &mut String, name: &str, summary: &Summary, unit: Unit) {
+    let per_shown = unit.per_shown();
+    write_line(text, "avg_", name, java::mean(summary.mean() / per_shown as f64));
+    write_line(text, "min_", name, summary.min / per_shown);
+    write_line(text, "max_", name, summary.max / per_shown);
+    write_line(text, "cnt_", name, summary.count);
+    write_line(text, "sum_", name, summary.sum / per_shown);
+}
+
+fn write_line(text: &mut String, prefix: &str, name: &str, value: impl std::fmt::Display) {
+    let _ = writeln!(text, "zk_{prefix}{name}\t{value}");
+}
+
+/// Adds the limits (or the usage) that a quota node holds to the figures of its namespace.
+pub fn add_quota(
+    quotas: &mut BTreeMap<String, QuotaFigures>,
+    subject: &str,
+    limits: Option<Track>,
+    used: Option<Track>,
+) {
+    let Some(namespace) = subject.split('/').nth(1) else { return };
+    let figures = quotas.entry(namespace.to_owned()).or_default();
+    // A hard limit takes precedence.
+    let limit = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
+    if let Some(limits) = limits {
+        figures.count_limit += limit(limits.count_hard_limit, limits.count);
+        figures.bytes_limit += limit(limits.byte_hard_limit, limits.bytes);
+    }
+    if let Some(used) = used {
+        figures.count_usage += used.count;
+        figures.bytes_usage += used.bytes;
+    }
+}

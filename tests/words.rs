@@ -1,0 +1,343 @@
+//! What operators ask a running server over its client port: the four-letter words, and the lines of its log
+//! (config-and-operations 8.2, 8.5). A real process, real sockets.
+
+#![cfg(feature = "shell")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    process: Child,
+    port: u16,
+    log: Receiver<String>,
+    dir: PathBuf,
+}
+
+impl Server {
+    fn start(name: &str, flags: &[&str]) -> Self {
+        Self::start_with(name, flags, &[])
+    }
+
+    /// `rest` is TICKTIME and MAXCNXNS.
+    fn start_with(name: &str, flags: &[&str], rest: &[&str]) -> Self {
+        let dir = std::env::temp_dir().join(format!("zooid-words-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_zooid"))
+            .arg("server")
+            .args(flags)
+            .arg("0")
+            .arg(&dir)
+            .args(rest)
+            .env_remove("SERVER_JVMFLAGS")
+            .env_remove("JVMFLAGS")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut server = Self { process, port: 0, log, dir };
+        let line = server.wait_for_line("serves on port ");
+        let port = line.split("serves on port ").nth(1).unwrap();
+        server.port = port.split(',').next().unwrap().parse().unwrap();
+        server
+    }
+
+    /// The next line of the log with `text` in it.
+    #[track_caller]
+    fn wait_for_line(&self, text: &str) -> String {
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("no line with {text:?}"),
+            }
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Everything that the server says before it closes.
+    fn ask(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn mntr(&self, key: &str) -> String {
+        let text = self.ask(b"mntr");
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t'));
+        line.unwrap_or_else(|| panic!("no {key} in\n{text}")).to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A client, as small as it can be.
+struct Session {
+    stream: TcpStream,
+    xid: i32,
+}
+
+impl Session {
+    fn open(server: &Server, timeout_ms: i32) -> Self {
+        let mut session = Self { stream: server.connect(), xid: 0 };
+        let mut request = Vec::new();
+        request.extend(0i32.to_be_bytes());
+        request.extend(0i64.to_be_bytes());
+        request.extend(timeout_ms.to_be_bytes());
+        request.extend(0i64.to_be_bytes());
+        request.extend(16i32.to_be_bytes());
+        request.extend([0; 17]);
+        session.send(&request);
+        session.receive();
+        session
+    }
+
+    fn send(&mut self, body: &[u8]) {
+        self.stream.write_all(&[&(body.len() as i32).to_be_bytes(), body].concat()).unwrap();
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).unwrap();
+        let mut body = vec![0; i32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut body).unwrap();
+        body
+    }
+
+    /// Sends a request and gives the error that comes back, 0 for none.
+    fn ask(&mut self, op: i32, body: &[u8]) -> i32 {
+        self.xid += 1;
+        self.send(&[&self.xid.to_be_bytes()[..], &op.to_be_bytes(), body].concat());
+        let reply = self.receive();
+        assert_eq!(reply[..4], self.xid.to_be_bytes());
+        i32::from_be_bytes(*reply[12..].first_chunk().unwrap())
+    }
+
+    #[track_caller]
+    fn request(&mut self, op: i32, body: &[u8]) {
+        assert_eq!(self.ask(op, body), 0);
+    }
+
+    fn try_create(&mut self, path: &str, data: &str) -> i32 {
+        let acl = [&1i32.to_be_bytes()[..], &31i32.to_be_bytes(), &text("world"), &text("anyone")].concat();
+        self.ask(1, &[&text(path)[..], &text(data), &acl, &0i32.to_be_bytes()].concat())
+    }
+
+    #[track_caller]
+    fn create(&mut self, path: &str) {
+        assert_eq!(self.try_create(path, ""), 0);
+    }
+
+    #[track_caller]
+    fn get_data_and_watch(&mut self, path: &str) {
+        self.request(4, &[&text(path)[..], &[1]].concat());
+    }
+
+    #[track_caller]
+    fn get_children_and_watch(&mut self, path: &str) {
+        self.request(8, &[&text(path)[..], &[1]].concat());
+    }
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as i32).to_be_bytes(), text.as_bytes()].concat()
+}
+
+const ALL: &str = "-Dzookeeper.4lw.commands.whitelist=*";
+
+// config 8.2 #33, #39, #40
+#[test]
+fn by_default_only_srvr_is_answered() {
+    let server = Server::start("default", &[]);
+    assert_eq!(server.ask(b"ruok"), "ruok is not executed because it is not in the whitelist.\n");
+    assert_eq!(server.ask(b"stmk\n"), "stmk is not executed because it is not in the whitelist.\n");
+    let srvr = server.ask(b"srvr");
+    assert!(srvr.starts_with("Zookeeper version: 3.9.5-"), "{srvr}");
+    assert_eq!(srvr.lines().count(), 9, "{srvr}");
+    assert!(srvr.contains("\nMode: standalone\n"), "{srvr}");
+    assert!(srvr.contains("\nConnections: 1\n"), "the connection that asks counts: {srvr}");
+}
+
+// config 8.2 #34
+#[test]
+fn the_whitelist_says_who_is_answered() {
+    let server = Server::start("whitelist", &["-Dzookeeper.4lw.commands.whitelist=mntr, ruok"]);
+    assert_eq!(server.ask(b"ruok"), "imok");
+    assert!(server.ask(b"mntr").starts_with("zk_version\t"));
+    assert!(server.ask(b"srvr").contains("\nMode: standalone\n"));
+    assert_eq!(server.ask(b"stat"), "stat is not executed because it is not in the whitelist.\n");
+}
+
+// config 8.2 #35, #36, #37, #41, #43, #47
+#[test]
+fn a_word_gets_its_answer_and_then_the_end() {
+    let server = Server::start("words", &[ALL]);
+    assert_eq!(server.ask(b"ruok"), "imok");
+    assert_eq!(server.ask(b"ruok\n"), "imok");
+    server.wait_for_line("Processing ruok command from /127.0.0.1:");
+    assert_eq!(server.ask(b"isro"), "rw");
+    assert_eq!(server.ask(b"\xff\xf4\xff\xfd"), "");
+    assert_eq!(server.ask(b"gtmk"), "306");
+    assert_eq!(server.ask(b"stmk\0\0\0\0\0\0\0\x07"), "7");
+    assert_eq!(server.ask(b"gtmk"), "7");
+    assert_eq!(server.ask(b"wchs"), "0 connections watching 0 paths\nTotal watches:0\n");
+    assert_eq!(server.ask(b"hash"), "");
+    let mntr = server.ask(b"mntr");
+    assert!(mntr.starts_with("zk_version\t3.9.5-"), "{mntr}");
+    assert_eq!(mntr.lines().nth(1), Some("zk_server_state\tstandalone"));
+    assert!(mntr.contains("\nzk_avg_latency\t0.0\n"), "{mntr}");
+    let conf = server.ask(b"conf");
+    assert!(conf.starts_with(&format!("clientPort={}\n", server.port)), "{conf}");
+    assert!(conf.ends_with("\nserverId=0\n"), "{conf}");
+    for unknown in [b"RUOK", b"abcd"] {
+        assert_eq!(server.ask(unknown), "");
+        let line = server.wait_for_line("Len error. A message from /127.0.0.1:");
+        assert!(line.contains("is either a malformed message or too large to process"), "{line}");
+    }
+}
+
+// config 8.2 #44
+#[test]
+fn srst_starts_counting_from_zero() {
+    let server = Server::start("srst", &[ALL]);
+    let mut session = Session::open(&server, 30_000);
+    session.create("/app");
+    assert_ne!(server.mntr("zk_cnt_fsynctime"), "0");
+    assert_eq!(server.mntr("zk_cnt_updatelatency"), "2", "the session and the node");
+    assert_eq!(server.ask(b"srst"), "Server stats reset.\n");
+    let srvr = server.ask(b"srvr");
+    assert!(srvr.contains("\nLatency min/avg/max: 0/0.0/0\nReceived: 1\nSent: 1\n"), "{srvr}");
+    for key in ["zk_cnt_fsynctime", "zk_cnt_updatelatency", "zk_sum_updatelatency", "zk_connection_request_count"] {
+        assert_eq!(server.mntr(key), "0", "{key}");
+    }
+    assert_eq!(server.mntr("zk_global_sessions"), "1", "what is so stays so");
+}
+
+// config 8.2 #45, #46, #48, #49
+#[test]
+fn sessions_watches_and_connections_are_shown() {
+    let server = Server::start("shown", &[ALL]);
+    let mut session = Session::open(&server, 30_000);
+    session.create("/app");
+    session.get_data_and_watch("/app");
+    session.get_children_and_watch("/app");
+    assert_eq!(server.ask(b"wchs"), "1 connections watching 1 paths\nTotal watches:1\n");
+    assert_eq!(server.mntr("zk_watch_count"), "2");
+    let wchp = server.ask(b"wchp");
+    let id = wchp.strip_prefix("/app\n\t").and_then(|rest| rest.strip_suffix("\n\n")).expect(&wchp);
+    assert_eq!(server.ask(b"wchc"), format!("{id}\n\t/app\n\n"));
+
+    let cons = server.ask(b"cons");
+    let lines: Vec<&str> = cons.lines().collect();
+    assert_eq!(lines.len(), 3, "two connections and an empty line: {cons}");
+    let own = session.stream.local_addr().unwrap();
+    let expected = format!(" /{own}[1](queued=0,recved=4,sent=4,sid={id},lop=GETC,est=");
+    assert!(lines[0].starts_with(&expected), "{cons}");
+    assert!(lines[0].contains(",to=30000,lcxid=0x3,lzxid=0x2,lresp="), "{cons}");
+    assert!(lines[1].ends_with("[0](queued=0,recved=1,sent=0)") && lines[2].is_empty(), "{cons}");
+    assert_eq!(server.ask(b"crst"), "Connection stats reset.\n");
+    assert!(server.ask(b"cons").contains("(queued=0,recved=0,sent=0,sid="));
+
+    let dump = server.ask(b"dump");
+    assert!(dump.starts_with("SessionTracker dump:\nSession Sets (1)/(1):\n1 expire at "), "{dump}");
+    assert!(dump.contains(&format!("\n\t{id}\nephemeral nodes dump:\nSessions with Ephemerals (0):\n")), "{dump}");
+    assert!(dump.contains(&format!("\tip: /{own} sessionId: {id}\n")), "{dump}");
+
+    let dirs = server.ask(b"dirs");
+    let size = dirs.lines().next().and_then(|line| line.strip_prefix("datadir_size: ")).unwrap();
+    assert!(size.parse::<u64>().unwrap() >= 67_108_880, "{dirs}");
+    assert_eq!(server.mntr("zk_cnt_app_write_per_namespace"), "1");
+    assert_eq!(server.mntr("zk_sum_app_read_per_namespace"), (2 * (4 + 68)).to_string());
+}
+
+// config 8.2 #46
+#[test]
+fn netty_lists_no_connections() {
+    let netty = "-Dzookeeper.serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory";
+    let server = Server::start("netty", &[ALL, netty]);
+    assert!(server.ask(b"dump").ends_with("\nConnections dump:\n"));
+}
+
+// config 5.3, 7.2
+#[test]
+fn exceeded_quotas_are_counted_and_named_in_the_log() {
+    const QUOTA_EXCEEDED: i32 = -125;
+    let server = Server::start("quota", &[ALL, "-Dzookeeper.enforceQuota=true"]);
+    let mut session = Session::open(&server, 30_000);
+    session.create("/app");
+    session.create("/zookeeper/quota/app");
+    let limits = "count=-1,bytes=-1,byteHardLimit=-1;countHardLimit=2";
+    assert_eq!(session.try_create("/zookeeper/quota/app/zookeeper_limits", limits), 0);
+    assert_eq!(session.try_create("/zookeeper/quota/app/zookeeper_stats", "count=0,bytes=0"), 0);
+    session.create("/app/a");
+    assert_eq!(session.try_create("/app/b", ""), QUOTA_EXCEEDED);
+    server.wait_for_line("Quota exceeded: /app [current count=3, hardCountLimit=2]");
+    for (key, value) in [
+        ("zk_app_quota_exceeded_error_per_namespace", "1"),
+        ("zk_app_quota_count_limit_per_namespace", "2"),
+        ("zk_app_quota_bytes_limit_per_namespace", "-1"),
+        ("zk_app_quota_count_usage_per_namespace", "2"),
+    ] {
+        assert_eq!(server.mntr(key), value, "{key}");
+    }
+}
+
+// config 3.1, 5.3
+#[test]
+fn a_connection_that_says_nothing_is_given_up() {
+    let server = Server::start("silent", &[ALL, "-Dzookeeper.nio.sessionlessCnxnTimeout=50"]);
+    let mut stream = server.connect();
+    stream.write_all(b"ruo").unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+    assert_eq!(server.mntr("zk_sessionless_connections_expired"), "1");
+}
+
+// config 8.5 #76
+#[test]
+fn an_expired_session_is_named_in_the_log() {
+    let server = Server::start_with("expiry", &[], &["50"]);
+    drop(Session::open(&server, 100));
+    server.wait_for_line("Unable to read additional data from client, it probably closed the socket: address = /");
+    let line = server.wait_for_line("Expiring session 0x");
+    assert!(line.contains(", timeout of 100ms exceeded"), "{line}");
+}
+
+// config 8.5 #77
+#[test]
+fn connections_above_the_limit_are_closed() {
+    let server = Server::start_with("limit", &[ALL], &["2000", "2"]);
+    let (first, _second) = (Session::open(&server, 30_000), Session::open(&server, 30_000));
+    let mut third = server.connect();
+    assert_eq!(third.read(&mut [0; 1]).unwrap_or(0), 0, "closed without a byte");
+    server.wait_for_line("Too many connections from /127.0.0.1 - max is 2");
+    drop(first);
+    server.wait_for_line("Unable to read additional data");
+    // The line comes a moment before there is room.
+    let rejected = std::iter::repeat_with(|| server.connect()).take(500).find_map(|mut stream| {
+        let mut answer = String::new();
+        let _ = stream.write_all(b"mntr");
+        let _ = stream.read_to_string(&mut answer);
+        answer.lines().find_map(|line| line.strip_prefix("zk_connection_rejected\t")?.parse::<u64>().ok())
+    });
+    assert!(rejected >= Some(1));
+}
