@@ -72,7 +72,7 @@ fn fill(image: &RocksImage, recovered: &mut Recovered) -> Keeper {
     }
     let batch = keeper.finish(capture, &mut recovered.tree).ok().unwrap();
     image.write(&batch).unwrap();
-    keeper.on_written(batch.bytes(), 0);
+    keeper.on_written(batch.bytes(), 0, 0);
     image.flush().unwrap();
     keeper
 }
