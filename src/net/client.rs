@@ -219,10 +219,9 @@ impl Task<'_> {
             Phase::Open => {
                 self.conn.touch(now);
                 let mut asking = Vec::new();
-                while let Some(frame) = self.next_frame()? {
-                    asking.push(parse(frame)?);
-                }
-                self.handle(asking, now)
+                let end = self.requests(&mut asking);
+                self.handle(asking, now)?;
+                end
             }
             Phase::Connecting | Phase::Closing | Phase::Closed => Ok(()),
         }
@@ -263,6 +262,14 @@ impl Task<'_> {
         }
         self.inbox.advance(4);
         Ok(Some(self.inbox.split_to(length).freeze()))
+    }
+
+    /// Every whole frame of the inbox, up to one that ends the connection.
+    fn requests(&mut self, into: &mut Vec<Asking>) -> Result<(), End> {
+        while let Some(frame) = self.next_frame()? {
+            into.push(parse(frame)?);
+        }
+        Ok(())
     }
 
     /// The ConnectRequest: asks the Node for a session.
@@ -314,6 +321,7 @@ impl Task<'_> {
         let mut state = conn.state.lock();
         let (mut answered, mut waiting) = (0, 0);
         let mut replies = Replies::default();
+        let mut end = Ok(());
         for Asking { xid, op, frame } in asking {
             if state.phase != Phase::Open || *leaving {
                 break;
@@ -340,7 +348,10 @@ impl Task<'_> {
                 Frame::Request(Request::Refused(error)) => OnTheSpot::Refused(error),
                 Frame::Auth(packet) => {
                     answered += 1;
-                    prove(shared, conn, &mut state, xid, &packet)?;
+                    end = prove(shared, conn, &mut state, xid, &packet);
+                    if end.is_err() {
+                        break;
+                    }
                     continue;
                 }
                 Frame::Sasl { token: _ } => {
@@ -356,7 +367,10 @@ impl Task<'_> {
                     state.close();
                     break;
                 }
-                Frame::Garbage => return Err(End::Refused),
+                Frame::Garbage => {
+                    end = Err(End::Refused);
+                    break;
+                }
             };
             match state.gate.on_read((asked, request)) {
                 None => waiting += 1,
@@ -377,7 +391,7 @@ impl Task<'_> {
         if !replies.is_empty() {
             shared.counters.measures.lock().add_replies(&replies);
         }
-        Ok(())
+        end
     }
 }
 
