@@ -191,7 +191,7 @@ fn is_serving(shared: &Shared) -> bool {
 fn srvr<'a>(shared: &Shared, version: &'a str) -> Srvr<'a> {
     let (zxid, nodes) = {
         let tree = shared.tree.read();
-        (tree.last_zxid(), tree.node_count())
+        (tree.last_zxid(), tree.node_count() + 1)
     };
     let totals = totals(shared);
     let latency_ms = shared.counters.measures.lock().latency();
@@ -349,7 +349,7 @@ fn mntr(shared: &Shared) -> String {
     let mut quotas = BTreeMap::new();
     {
         let tree = shared.tree.read();
-        gauges.nodes = tree.node_count();
+        gauges.nodes = tree.node_count() + 1;
         gauges.data_bytes = tree.data_size();
         gauges.ephemerals = tree.ephemeral_count();
         let track = |path: &str| Track::parse(tree.find(path)?.data()?);

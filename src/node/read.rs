@@ -87,8 +87,7 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
         Read::GetEphemerals { prefix } => {
             // Java's trim takes every character up to the blank, and no other.
             let trimmed = |prefix: &str| prefix.trim_matches(|c| c <= ' ').to_owned();
-            let prefix =
-                prefix.as_deref().filter(|p| !matches!(trimmed(p).as_str(), "" | "/")).unwrap_or_default();
+            let prefix = prefix.as_deref().filter(|p| !matches!(trimmed(p).as_str(), "" | "/")).unwrap_or_default();
             let paths: Vec<Text> =
                 tree.ephemerals(reader.session).filter(|path| path.starts_with(prefix)).map(Text::from).collect();
             write_frame(out, &header, |w| w.vector(Some(&paths)));
