@@ -82,15 +82,33 @@ struct Process {
 
 impl Server {
     pub fn start(kind: Kind, setup: &Setup) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
-        fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
-        let mut server = Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None };
+        let mut server = Self::new(kind, setup);
         if let Err(log) = server.launch() {
             panic!("{} did not start:\n{log}", server.name());
         }
         server
+    }
+
+    /// The exit code and the log of our server, which must refuse to start.
+    pub fn refused(setup: &Setup) -> (Option<i32>, String) {
+        let mut server = Self::new(Kind::Zooid, setup);
+        server.spawn();
+        let deadline = Instant::now() + START;
+        while server.is_alive() {
+            assert!(Instant::now() < deadline, "{} did not end:\n{}", server.name(), server.log());
+            pause();
+        }
+        let process = server.process.as_mut().expect("it was spawned");
+        let status = process.child.wait().expect("cannot wait for the server");
+        (status.code(), server.log())
+    }
+
+    fn new(kind: Kind, setup: &Setup) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
+        fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
+        Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None }
     }
 
     pub fn java(setup: &Setup) -> Self {
@@ -190,8 +208,7 @@ impl Server {
         }
     }
 
-    /// Starts the process and waits until it answers `srvr`. An error is the log.
-    fn launch(&mut self) -> Result<(), String> {
+    fn spawn(&mut self) {
         let config = self.directory.join("zoo.cfg");
         let mut text = format!("dataDir={}\n", self.data_dir().display());
         text.push_str(&format!("clientPort={}\nclientPortAddress={}\n", self.address.port(), self.address.ip()));
@@ -212,7 +229,11 @@ impl Server {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot run {}: {e}", command.get_program().display()));
         self.process = Some(Process::guarded(child, &self.directory));
+    }
 
+    /// Starts the process and waits until it answers `srvr`. An error is the log.
+    fn launch(&mut self) -> Result<(), String> {
+        self.spawn();
         let deadline = Instant::now() + START;
         loop {
             if self.word("srvr").is_ok_and(|answer| answer.contains("Zxid:")) {

@@ -340,6 +340,7 @@ fn mntr(shared: &Shared) -> String {
         sessions: shared.node_stats.lock().sessions,
         connections: shared.registry.len(),
         outstanding: shared.counters.outstanding.load(Ordering::Relaxed),
+        drop_probability: shared.connection_tokens.as_ref().map_or(0.0, |tokens| tokens.lock().drop_probability()),
         uptime_ms: shared.clock.mono(),
         open_files: environment::open_files().unwrap_or(-1),
         max_files: environment::max_files().unwrap_or(-1),
