@@ -15,10 +15,11 @@ use jute::records::data::StatPersisted;
 use jute::{Reader, Record, Text, Writer as JuteWriter};
 use simd_adler32::Adler32;
 
-use super::{LoadError, Loader, Tree};
+use super::load::kind;
+use super::{LoadError, Loader, Tree, TreeRules};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
-use crate::path::ROOT;
+use crate::path::{BUILT_IN, ROOT};
 use crate::txn::DIGEST_VERSION;
 
 const MAGIC: [u8; 4] = *b"ZKSN";
@@ -127,9 +128,11 @@ impl Target for Loader {
     }
 }
 
-/// Only checks: what [`Loader`] would refuse, at 8 bytes per node.
+/// Only checks: what [`Loader`] would refuse, at 8 bytes per node. Owners are judged by the default rules, the
+/// strictest.
 #[derive(Default)]
 pub struct Verifier {
+    sessions: HashSet<SessionId>,
     acls: HashSet<i64>,
     nodes: HashSet<u64>,
     pub node_count: u64,
@@ -142,20 +145,29 @@ impl Verifier {
         hasher.write(path.as_bytes());
         hasher.finish()
     }
+
+    /// What is missing is known only at the end.
+    pub fn finish(self) -> Result<(), LoadError> {
+        let missing = BUILT_IN.into_iter().find(|path| !self.nodes.contains(&Self::hash(path)));
+        missing.map_or(Ok(()), |path| Err(LoadError::MissingBuiltIn(path)))
+    }
 }
 
 impl Target for Verifier {
-    fn session(&mut self, _: SessionId, _: i32) {}
+    fn session(&mut self, id: SessionId, _: i32) {
+        self.sessions.insert(id);
+    }
 
     fn acl(&mut self, id: i64, _: Vec<Acl>) -> Result<(), LoadError> {
         if id > 0 && self.acls.insert(id) { Ok(()) } else { Err(LoadError::AclId(id)) }
     }
 
-    fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, _: StatPersisted) -> Result<(), LoadError> {
+    fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
         self.node_count += 1;
         if acl_id != super::acls::OPEN_ID && !self.acls.contains(&acl_id) {
             return Err(LoadError::MissingAcl { path: path.into(), id: acl_id });
         }
+        kind(path, stat.ephemeral_owner, &TreeRules::default(), |id| self.sessions.contains(&id))?;
         let path = if path.is_empty() { ROOT } else { path };
         let parent = crate::path::split_parent(path).map_err(|_| LoadError::MissingParent(path.into()))?;
         if path != ROOT && !self.nodes.contains(&Self::hash(parent)) {
@@ -579,5 +591,50 @@ impl<R: Read> Read for SnappyReader<R> {
         let len = out.len().min(self.block.len());
         self.block.copy_to_slice(&mut out[..len]);
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot of nodes without data, each with an owner.
+    fn snapshot_of(nodes: &[(&str, i64)]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), Compression::Plain).unwrap();
+        writer.count(0).unwrap();
+        writer.count(0).unwrap();
+        for (path, owner) in nodes {
+            let stat = StatPersisted { ephemeral_owner: *owner, ..StatPersisted::default() };
+            writer.node(path, None, crate::tree::acls::OPEN_ID, &stat).unwrap();
+        }
+        writer.finish(digest_section(Zxid::ZERO, None), Zxid::ZERO).unwrap().1
+    }
+
+    /// What a purge counts as a snapshot must be one that a start takes.
+    #[test]
+    fn the_verifier_refuses_what_the_loader_refuses() {
+        #[track_caller]
+        fn check(nodes: &[(&str, i64)], refusal: Option<LoadError>) {
+            let file = snapshot_of(nodes);
+            let mut loader = Loader::new(TreeRules::default());
+            let loaded = read(&file[..], Compression::Plain, &mut loader)
+                .and_then(|_| loader.finish(Zxid::ZERO).map(|_| ()).map_err(SnapshotError::from));
+            let mut verifier = Verifier::default();
+            let verified = read(&file[..], Compression::Plain, &mut verifier)
+                .and_then(|_| verifier.finish().map_err(SnapshotError::from));
+            let text = refusal.map(|refusal| refusal.to_string());
+            assert_eq!(loaded.err().map(|error| error.to_string()), text);
+            assert_eq!(verified.err().map(|error| error.to_string()), text);
+        }
+        let owner = 0xffff_0000_0000_0000_u64 as i64;
+        let built_in = BUILT_IN.map(|path| (path, 0));
+        check(&built_in, None);
+        check(&built_in[..3], Some(LoadError::MissingBuiltIn(BUILT_IN[3])));
+        check(&[("/", owner)], Some(LoadError::InvalidOwner { path: String::new(), owner }));
+        let with = |path, owner| [&built_in[..], &[(path, owner)]].concat();
+        check(&with("/a", owner), Some(LoadError::InvalidOwner { path: "/a".into(), owner }));
+        check(&with("/a", 7), None);
+        check(&with("/a/b", 0), Some(LoadError::MissingParent("/a/b".into())));
+        check(&with("/zookeeper", 0), Some(LoadError::Duplicate("/zookeeper".into())));
     }
 }
