@@ -488,6 +488,8 @@ const SNAPPY_BLOCK: usize = 32 * 1024;
 const SNAPPY_MARK: u32 = u32::from_be_bytes([0x82, b'S', b'N', b'A']);
 /// No writer makes blocks that unpack to more.
 const SNAPPY_BLOCK_MAX: usize = 512 * 1024 * 1024;
+/// What three bytes of a block unpack to at most: a copy of 64.
+const SNAPPY_COPY: (usize, usize) = (3, 64);
 
 struct SnappyWriter<W> {
     out: W,
@@ -572,7 +574,9 @@ impl<R: Read> SnappyReader<R> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let size = snap::raw::decompress_len(&packed).map_err(io::Error::other)?;
-            if size > SNAPPY_BLOCK_MAX {
+            // The size is only claimed, and is set aside before the block is unpacked.
+            let possible = packed.len() / SNAPPY_COPY.0 * SNAPPY_COPY.1 + SNAPPY_COPY.1;
+            if size > possible.min(SNAPPY_BLOCK_MAX) {
                 return Err(bad("a snappy block of unreasonable size"));
             }
             self.block = snap::raw::Decoder::new().decompress_vec(&packed).map_err(io::Error::other)?.into();
@@ -608,6 +612,22 @@ mod tests {
             writer.node(path, None, crate::tree::acls::OPEN_ID, &stat).unwrap();
         }
         writer.finish(digest_section(Zxid::ZERO, None), Zxid::ZERO).unwrap().1
+    }
+
+    #[test]
+    fn a_snappy_block_is_not_believed_what_it_cannot_hold() {
+        let unpack = |block: &[u8]| {
+            let len = (block.len() as u32).to_be_bytes();
+            let mut out = Vec::new();
+            SnappyReader::new(&[&SNAPPY_HEADER[..], &len, block].concat()[..]).read_to_end(&mut out).map(|_| out)
+        };
+        // 1 MiB in five bytes; then as many of one byte as a block can hold.
+        let error = unpack(b"\x80\x80\x40\0A").unwrap_err();
+        assert_eq!(error.to_string(), "a snappy block of unreasonable size");
+        let many = vec![b'A'; SNAPPY_BLOCK];
+        let packed = snap::raw::Encoder::new().compress_vec(&many).unwrap();
+        assert!(packed.len() * 20 < many.len());
+        assert_eq!(unpack(&packed).unwrap(), many);
     }
 
     /// What a purge counts as a snapshot must be one that a start takes.
