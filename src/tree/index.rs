@@ -176,7 +176,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let random = (state >> 33) as u32;
             // Few shards and few homes: long runs, which wrap around the end of a table.
-            let hash = (random % 300) << SHARD_BITS | random % 3;
+            let hash = ((random % 300) << SHARD_BITS) | (random % 3);
             if random % 5 < 3 {
                 index.insert(hash, step);
                 twin.insert(step, hash);
