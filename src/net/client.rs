@@ -43,6 +43,8 @@ const READ: usize = 32 << 10;
 const MAX_UNDER_WAY: usize = 4096;
 /// Bytes of replies that a client may leave unread; beyond, its requests wait.
 const MAX_UNREAD: usize = 1 << 20;
+/// Bytes of a reply to most reads, its data aside.
+const USUAL_REPLY: usize = 128;
 /// What a closing connection still has to send may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -146,6 +148,15 @@ impl Asking {
             Frame::Request(Request::Read(Read::Ping) | Request::Write(Write::CloseSession)) => false,
             Frame::Request(_) => true,
             _ => false,
+        }
+    }
+}
+
+impl Asking {
+    fn path(&self) -> Option<&str> {
+        match &self.frame {
+            Frame::Request(Request::Read(read)) => read.path(),
+            _ => None,
         }
     }
 }
@@ -454,7 +465,13 @@ impl Task<'_> {
             |asking: &Asking| matches!(asking.frame, Frame::Request(Request::Read(_) | Request::Refused(_)));
         // Before the connection's own lock: see the order of locks in `conn`.
         let tree = asking.iter().any(on_the_spot).then(|| shared.tree.read());
+        if let Some(tree) = &tree {
+            tree.prefetch(asking.iter().filter_map(Asking::path));
+        }
         let mut state = conn.state.lock();
+        if tree.is_some() {
+            state.out.reserve(asking.len() * USUAL_REPLY);
+        }
         let (mut answered, mut waiting) = (0, 0);
         let mut replies = Replies::default();
         let (came, mut end) = (asking.len(), Ok(()));

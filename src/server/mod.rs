@@ -189,6 +189,8 @@ impl Inputs {
 
 /// Transactions applied under one hold of the write lock: readers wait that long at most.
 const APPLY_BATCH: usize = 256;
+/// Inputs whose znodes are asked of memory together.
+const PREFETCH: usize = 32;
 /// The Node looks at the clock at least this often, so that a pause of the process shows.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// And at deadlines no more often than this, even when nothing can be done about them.
@@ -213,6 +215,12 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         let now = shared.clock.now();
         let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
         let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
+        for at in (0..inputs.len()).step_by(PREFETCH) {
+            shared.tree.read().prefetch(inputs[at..].iter().take(PREFETCH).filter_map(|input| match input {
+                Input::Write { write, .. } => write.path(),
+                _ => None,
+            }));
+        }
         for input in inputs.drain(..) {
             if matches!(input, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
