@@ -305,7 +305,10 @@ impl<'a, S: Source> Scan<'a, S> {
                 Here::Not(fault) => fault,
                 Here::End | Here::Record(_) => Fault::Zeros,
             };
-            let sector_missing = misses_checksum(at, what) || self.misses_sector(at, behind.offset)?;
+            // A lost sector may reach into the record behind, as far as that begins with zeros anyway.
+            let head = self.window.bytes(behind.offset, 8)?;
+            let zeros = head.iter().take_while(|byte| **byte == 0).count() as u64;
+            let sector_missing = misses_checksum(at, what) || self.misses_sector(at, behind.offset + zeros)?;
             return Ok(End::Damaged(Damage { what, sector_missing, behind: Some(behind) }));
         }
         let damaged = |what| End::Damaged(Damage { what, sector_missing: false, behind: None });

@@ -301,6 +301,39 @@ fn damage_ends_in_a_prefix_or_a_refusal_and_in_nothing_else() {
     assert!(accepted > 200 && refused > 200, "{accepted} accepted, {refused} refused");
 }
 
+// 10: a sector has not arrived, wherever the records around it begin within theirs
+#[test]
+fn a_lost_sector_among_records_is_told_from_a_flipped_bit() {
+    let mut random = Random(11);
+    let mut tried = 0;
+    for padding in 0..512 {
+        let mut file = BytesMut::from(&journal::file_header()[..]);
+        for zxid in 1..=12_i64 {
+            let mut payload: Vec<u8> = (0..64 + random.below(200)).map(|_| random.below(255) as u8 + 1).collect();
+            payload.resize(payload.len() + if zxid == 1 { padding } else { 0 }, 1);
+            payload[12..20].copy_from_slice(&zxid.to_be_bytes());
+            journal::write_payload(&payload, &mut file).unwrap();
+        }
+        let end = file.len();
+        file.resize(end + 2000, 0);
+        let whole = file.freeze();
+        // Not the first one, in which the header is, nor the last, behind which nothing stands.
+        for sector in 1..(end - 1) / 512 {
+            let mut torn = whole.to_vec();
+            torn[sector * 512..sector * 512 + 512].fill(0);
+            match scan(&Bytes::from(torn)).2 {
+                End::Damaged(damage) if damage.behind.is_some() => {
+                    tried += 1;
+                    assert!(damage.sector_missing, "padding {padding}, sector {sector}: {damage:?}");
+                }
+                End::Damaged(damage) => panic!("padding {padding}, sector {sector}: {damage:?}"),
+                End::Clean | End::Torn | End::Holed => {}
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried} with records behind");
+}
+
 // 10: a sector of the last record has not arrived, wherever the record begins within its sector
 #[test]
 fn a_lost_sector_of_the_last_record_is_told_from_a_flipped_bit() {

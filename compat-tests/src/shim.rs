@@ -43,9 +43,9 @@ pub enum Lie {
 /// What shall fail once, with EIO.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failing {
-    Sync = 28,
-    Write = 32,
-    DirectorySync = 36,
+    Sync = 24,
+    Write = 28,
+    DirectorySync = 32,
 }
 
 /// Offsets of the other switches.
