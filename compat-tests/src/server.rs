@@ -37,6 +37,7 @@ impl Kind {
 pub struct Setup {
     lines: Vec<(String, String)>,
     flags: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -61,6 +62,21 @@ impl Setup {
         self.flags.push((key.into(), value.into()));
         self
     }
+
+    /// Sets a variable of the process's environment.
+    pub fn environment(mut self, key: &str, value: &str) -> Self {
+        self.environment.retain(|(k, _)| k != key);
+        self.environment.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// How a process ended, and the end of its log.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// `None`: by a signal, or not at all.
+    pub code: Option<i32>,
+    pub log: String,
 }
 
 /// A running server with a directory of its own. Both end with the value, and with this process if it dies.
@@ -82,15 +98,27 @@ struct Process {
 
 impl Server {
     pub fn start(kind: Kind, setup: &Setup) -> Self {
+        let mut server = Self::new(kind, setup);
+        if let Err(ended) = server.launch() {
+            panic!("{} did not start ({:?}):\n{}", server.name(), ended.code, ended.log);
+        }
+        server
+    }
+
+    /// The exit code and the log of our server, which must refuse to start.
+    pub fn refused(setup: &Setup) -> (Option<i32>, String) {
+        match Self::new(Kind::Zooid, setup).launch() {
+            Ok(()) => panic!("zooid started, with {setup:?}"),
+            Err(Ended { code, log }) => (code, log),
+        }
+    }
+
+    fn new(kind: Kind, setup: &Setup) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
         fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
-        let mut server = Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None };
-        if let Err(log) = server.launch() {
-            panic!("{} did not start:\n{log}", server.name());
-        }
-        server
+        Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None }
     }
 
     pub fn java(setup: &Setup) -> Self {
@@ -144,32 +172,69 @@ impl Server {
 
     /// Ends the process with SIGTERM and waits for it.
     pub fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
+        if self.process.is_some() {
+            self.signal("TERM");
+            self.wait_for_end(Duration::from_secs(20));
+        }
+    }
+
+    /// Sends the process a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "cannot send SIG{name} to {}", self.name());
+    }
+
+    /// Waits for the process to end on its own account.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Ended {
+        let deadline = Instant::now() + patience;
+        let Some(mut process) = self.process.take() else { panic!("{} does not run", self.name()) };
         process.dismiss_guard();
-        let term = Command::new("kill").arg(process.child.id().to_string()).status();
-        assert!(term.is_ok_and(|s| s.success()), "cannot send SIGTERM to {}", self.name());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while process.child.try_wait().expect("cannot wait for the server").is_none() {
+        loop {
+            if let Some(status) = process.child.try_wait().expect("cannot wait for the server") {
+                return Ended { code: status.code(), log: self.log() };
+            }
             if Instant::now() > deadline {
                 let _ = process.child.kill();
                 let _ = process.child.wait();
-                panic!("{} did not end within 20 s of SIGTERM:\n{}", self.name(), self.log());
+                panic!("{} did not end within {patience:?}:\n{}", self.name(), self.log());
             }
             pause();
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name())).child.id()
+    }
+
+    /// Bytes of memory that the process has in use.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("no status of the process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no VmRSS in {status}")) * 1024
+    }
+
     /// Starts it again on the same address and directory.
     pub fn restart(&mut self) {
-        self.kill9();
-        if let Err(log) = self.launch() {
-            panic!("{} did not start again:\n{log}", self.name());
+        if let Err(ended) = self.try_restart() {
+            panic!("{} did not start again ({:?}):\n{}", self.name(), ended.code, ended.log);
         }
+    }
+
+    /// Starts it again on the same address and directory, if it does start.
+    pub fn try_restart(&mut self) -> Result<(), Ended> {
+        self.kill9();
+        self.launch()
+    }
+
+    /// Sets the configuration of the next start.
+    pub fn set_up(&mut self, setup: &Setup) {
+        self.setup = setup.clone();
     }
 
     /// Starts it again on the same address and directory with another configuration.
     pub fn restart_with(&mut self, setup: &Setup) {
-        self.setup = setup.clone();
+        self.set_up(setup);
         self.restart();
     }
 
@@ -190,8 +255,8 @@ impl Server {
         }
     }
 
-    /// Starts the process and waits until it answers `srvr`. An error is the log.
-    fn launch(&mut self) -> Result<(), String> {
+    /// Starts the process and waits until it answers `srvr`.
+    fn launch(&mut self) -> Result<(), Ended> {
         let config = self.directory.join("zoo.cfg");
         let mut text = format!("dataDir={}\n", self.data_dir().display());
         text.push_str(&format!("clientPort={}\nclientPortAddress={}\n", self.address.port(), self.address.ip()));
@@ -205,6 +270,7 @@ impl Server {
         let log = File::create(self.directory.join("server.log")).expect("cannot create server.log");
         let twin = log.try_clone().expect("cannot share server.log");
         let child = command
+            .envs(self.setup.environment.iter().map(|(key, value)| (key, value)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(log)
@@ -218,11 +284,12 @@ impl Server {
             if self.word("srvr").is_ok_and(|answer| answer.contains("Zxid:")) {
                 return Ok(());
             }
-            let ended = !self.is_alive();
-            if ended || Instant::now() > deadline {
+            if !self.is_alive() {
+                return Err(self.wait_for_end(Duration::ZERO));
+            }
+            if Instant::now() > deadline {
                 self.kill9();
-                let why = if ended { "it ended" } else { "no answer to srvr in time" };
-                return Err(format!("{why}\n{}", self.log()));
+                return Err(Ended { code: None, log: format!("no answer to srvr in time\n{}", self.log()) });
             }
             pause();
         }

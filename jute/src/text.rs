@@ -1,3 +1,5 @@
+//! Strings that share the bytes they were read from.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};

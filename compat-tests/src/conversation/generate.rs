@@ -6,6 +6,7 @@
 
 use super::script::{Connect, Damage, Field, Password, Path, Request, Script, Step, Version, Whose, Zxid};
 use crate::Setup;
+use crate::random::Random;
 use crate::raw::{frame, request};
 use crate::request::op;
 
@@ -70,43 +71,6 @@ pub fn script(seed: u64, operations: usize) -> Script {
         script.0.extend(steps);
     }
     script
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn percent(&mut self, p: usize) -> bool {
-        self.below(100) < p
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
-    /// One of the choices, each as likely as its weight says.
-    fn weighted<T: Copy>(&mut self, choices: &[(usize, T)]) -> T {
-        let mut at = self.below(choices.iter().map(|c| c.0).sum());
-        for (weight, choice) in choices {
-            match at.checked_sub(*weight) {
-                Some(rest) => at = rest,
-                None => return *choice,
-            }
-        }
-        unreachable!("the weights add up")
-    }
 }
 
 const BOB: &str = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=";
