@@ -321,7 +321,7 @@ fn a_missing_data_directory_may_be_fatal() {
 // config 8.1 #29
 #[test]
 fn a_secure_port_is_refused() {
-    refuse("secureClientPort=2281", 1, "SSL isn't supported in NIOServerCnxn");
+    refuse("secureClientPort=2281", 2, "secureClientPort=2281: TLS is not built yet");
     let netty = "secureClientPort=2281\nserverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory";
     refuse(netty, 2, "secureClientPort=2281: TLS is not built yet");
 }

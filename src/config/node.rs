@@ -46,6 +46,8 @@ pub struct Node {
     pub jute_extra_bytes: u32,
     /// A longer reply is an error for its request; `None`: no limit, as in Java.
     pub max_reply_bytes: Option<u64>,
+    /// If the start would be refused for something behind exactly this zxid, that is set aside.
+    pub give_up_after: Option<i64>,
     pub global_outstanding_limit: u32,
     pub large_requests: LargeRequests,
     pub request_throttle: RequestThrottle,
@@ -341,6 +343,7 @@ impl Node {
                 .count("jute.maxbuffer.extrasize", i32::try_from(jute_max_buffer_bytes).unwrap_or(i32::MAX))
                 .max(1024),
             max_reply_bytes: max_reply_bytes(p)?,
+            give_up_after: give_up_after(p)?,
             global_outstanding_limit: p.count("globalOutstandingLimit", 1000),
             large_requests: large_requests(p),
             request_throttle: RequestThrottle {
@@ -503,6 +506,19 @@ fn max_reply_bytes(p: &Properties<'_>) -> Result<Option<u64>, ConfigError> {
             Some(bytes @ 1..) => Ok(Some(bytes as u64)),
             _ => Err(ConfigError::invalid(format!(
                 "zooid.maxReplyBytes={text}: expected a positive number of bytes; leave it out for no limit"
+            ))),
+        },
+    }
+}
+
+/// A zxid as the refusal prints it, with 0x, or in decimal.
+fn give_up_after(p: &Properties<'_>) -> Result<Option<i64>, ConfigError> {
+    match p.text("zooid.giveUpAfter") {
+        None => Ok(None),
+        Some(text) => match decode_long(text) {
+            Some(zxid @ 0..) => Ok(Some(zxid)),
+            _ => Err(ConfigError::invalid(format!(
+                "zooid.giveUpAfter={text}: expected the zxid that the refusal of the start names, such as 0x6d"
             ))),
         },
     }

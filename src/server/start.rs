@@ -20,6 +20,7 @@ use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
 use crate::disk::{self, FileDisk, Lock};
+use crate::id::Zxid;
 use crate::net::listen;
 use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
@@ -275,7 +276,7 @@ impl Opened {
             make_directories: node.data_dir_autocreate,
             db_autocreate: node.db_autocreate,
             compression: compression(node.snapshot_compression),
-            give_up_after: None,
+            give_up_after: node.give_up_after.map(Zxid),
         };
         let started = Instant::now();
         let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
