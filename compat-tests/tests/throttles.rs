@@ -130,7 +130,7 @@ fn what_a_client_leaves_in_the_line_is_done_if_it_must_not_be_dropped() {
     let mut gone = Abrupt::connect(&server);
     gone.send_bytes(&many("/left", 1000..1300));
     assert_eq!(gone.receive_reply().xid, 1000, "it is being served");
-    drop(gone);
+    gone.0.half_close();
     let deadline = Instant::now() + ANSWER;
     while c.stat("/left").version < 300 {
         assert!(Instant::now() < deadline, "only {} of 300 were done", c.stat("/left").version);
