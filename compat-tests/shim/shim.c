@@ -26,7 +26,8 @@
 #include <unistd.h>
 
 enum { OPEN = 1, WRITE, WRITTEN, SYNC, SYNCED, DIR_SYNC, DIR_SYNCED, SEND, ACCEPT, CLOSE, TRUNCATE, UNLINK, FAILED };
-enum { LIE_DATA = 1, LIE_DIRECTORY = 2 };
+/* Bits of lie and hang. */
+enum { DATA_SYNCS = 1, DIRECTORY_SYNCS = 2 };
 enum { NOTHING, TRACKED, DIRECTORY, CLIENT };
 
 /* The page of switches; all offsets are known to shim.rs. */
@@ -34,7 +35,7 @@ struct head {
     _Atomic uint64_t end;       /* where the next record goes */
     _Atomic uint32_t full;      /* the trace had no room for a record */
     _Atomic uint32_t lie;       /* which syncs are left out */
-    _Atomic uint32_t hang;      /* while set, no sync of a log returns */
+    _Atomic uint32_t hang;      /* while set, which syncs wait */
     _Atomic uint32_t hung;      /* syncs that are waiting for that */
     _Atomic int32_t fail_sync;  /* 1: the next sync of a log fails; n: the nth from now */
     _Atomic int32_t fail_write; /* likewise, a write to a log */
@@ -244,11 +245,12 @@ static int on_sync(int fd, int (*real)(int)) {
     unsigned char kind = kind_of(fd);
     if (kind != TRACKED && kind != DIRECTORY) return real(fd);
     int directory = kind == DIRECTORY;
-    if (head->lie & (directory ? LIE_DIRECTORY : LIE_DATA)) return 0;
+    uint32_t bit = directory ? DIRECTORY_SYNCS : DATA_SYNCS;
+    if (head->lie & bit) return 0;
     uint64_t at = note(directory ? DIR_SYNC : SYNC, fd, UNDER_WAY, 0);
-    if (is_log[fd] && head->hang) {
+    if ((is_log[fd] || directory) && head->hang & bit) {
         atomic_fetch_add(&head->hung, 1);
-        while (head->hang) usleep(1000);
+        while (head->hang & bit) usleep(1000);
         atomic_fetch_sub(&head->hung, 1);
     }
     if (directory ? is_up(&head->fail_dir) : is_log[fd] && is_up(&head->fail_sync)) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use compat_tests::random::Random;
 use compat_tests::raw::{ANSWER, Client, Connect, Connection, Next, Received, Reply, frame, request};
 use compat_tests::request::{OPEN, create, multi, node, op, set_data, unwatched, versioned};
-use compat_tests::shim::{Failing, Shim};
+use compat_tests::shim::{Failing, Shim, Syncs};
 use compat_tests::{Server, Setup, zooid};
 
 const MIB: u64 = 1 << 20;
@@ -90,10 +90,10 @@ mod disk {
         let mut writer = Client::connect(&server);
         let mut reader = Client::connect(&server);
         writer.create("/before");
-        shim.hang();
+        shim.hang(Syncs::Data);
         writer.send(op::CREATE, node("/hung"));
         writer.send(op::EXISTS, unwatched("/before"));
-        shim.wait_for_hung(ANSWER);
+        assert!(shim.wait_for_hung(ANSWER), "no sync");
         for _ in 0..100 {
             assert!(reader.exists("/before"));
             assert!(!reader.exists("/hung"), "what is not durable is shown");
@@ -109,68 +109,94 @@ mod disk {
     }
 
     #[test]
-    fn a_full_disk_refuses_writes_and_nothing_else() {
-        let disk = SmallDisk::mount(16 * MIB);
+    fn a_full_disk_of_the_log_refuses_writes_and_nothing_else() {
+        fills_up("dataLogDir");
+    }
+
+    #[test]
+    fn a_full_disk_of_everything_refuses_writes_and_nothing_else() {
+        fills_up("dataDir");
+    }
+
+    /// The directory that `key` names is on a disk that fills up, and then has room again.
+    fn fills_up(key: &str) {
+        let disk = SmallDisk::mount(key, 32 * MIB);
+        let path = disk.0.join("here");
         let setup = Setup::standalone()
-            .line("dataLogDir", disk.0.to_str().expect("a path in UTF-8"))
-            .line("preAllocSize", "256");
+            .line(key, path.to_str().expect("a path in UTF-8"))
+            .line("preAllocSize", "256")
+            .line("snapCount", "50");
         let mut server = Server::zooid(&setup);
         let mut client = Client::connect(&server);
         let filler = disk.fill(4 * MIB);
-        let mut written = 0;
-        let data = vec![b'x'; 50_000];
-        let mut name = 0;
-        let mut write = |client: &mut Client| {
-            name += 1;
-            (format!("/n{name}"), client.err(op::CREATE, create(&format!("/n{name}"), &data, OPEN, 0)))
-        };
-        let mut acknowledged = Vec::new();
-        let mut refused = Vec::new();
-        while refused.is_empty() {
-            match write(&mut client) {
-                (path, 0) => acknowledged.push(path),
-                (path, OPERATION_TIMEOUT) => refused.push(path),
-                (path, err) => panic!("create {path}: error {err}"),
-            }
-            written += 1;
-            assert!(written < 1000, "the disk never fills");
+        let mut books = Books::default();
+        while books.refused.is_empty() {
+            books.write(&mut client);
+            assert!(books.acknowledged.len() < 1000, "the disk never fills");
         }
         for _ in 0..20 {
-            let (path, err) = write(&mut client);
-            assert_eq!(err, OPERATION_TIMEOUT, "create {path}");
-            refused.push(path);
+            books.write(&mut client);
         }
-        let check = |client: &mut Client, acknowledged: &[String], refused: &[String]| {
-            for path in acknowledged {
-                assert!(client.exists(path), "{path} was acknowledged and is lost");
-            }
-            for path in refused {
-                assert!(!client.exists(path), "{path} was refused and is there");
-            }
-        };
-        check(&mut client, &acknowledged, &refused);
+        books.check(&mut client);
         client.ping();
         let mut newcomer = Connection::open(server.address());
         newcomer.send(&Connect::default().payload());
         assert_eq!(newcomer.receive(ANSWER), Received::Closed(vec![]), "a new session on a full disk");
 
-        fs::remove_file(filler).expect("the filler can be removed");
-        let deadline = Instant::now() + ANSWER;
-        loop {
-            match write(&mut client) {
-                (path, 0) => break acknowledged.push(path),
-                (path, OPERATION_TIMEOUT) => refused.push(path),
-                (path, err) => panic!("create {path}: error {err}"),
-            }
-            assert!(Instant::now() < deadline, "there is room, and writes are refused\n{}", server.log());
-        }
-        drop(Client::connect(&server));
-        check(&mut client, &acknowledged, &refused);
+        // A start on the full disk serves as before.
         let session = client.session.clone();
         server.kill9();
+        drop(client);
         server.restart();
         let mut client = Client::connect_as(&server, &Connect::attach(&session));
-        check(&mut client, &acknowledged, &refused);
+        books.check(&mut client);
+        let refused = books.refused.len();
+        while books.refused.len() == refused {
+            books.write(&mut client);
+        }
+        books.check(&mut client);
+
+        fs::remove_file(filler).expect("the filler can be removed");
+        let acknowledged = books.acknowledged.len();
+        let deadline = Instant::now() + ANSWER;
+        while books.acknowledged.len() == acknowledged {
+            assert!(Instant::now() < deadline, "there is room, and writes are refused\n{}", server.log());
+            books.write(&mut client);
+        }
+        drop(Client::connect(&server));
+        books.check(&mut client);
+        server.kill9();
+        drop(client);
+        server.restart();
+        let mut client = Client::connect_as(&server, &Connect::attach(&session));
+        books.check(&mut client);
+    }
+
+    /// What was written, and what was refused.
+    #[derive(Default)]
+    struct Books {
+        acknowledged: Vec<String>,
+        refused: Vec<String>,
+    }
+
+    impl Books {
+        fn write(&mut self, client: &mut Client) {
+            let path = format!("/n{}", self.acknowledged.len() + self.refused.len());
+            match client.err(op::CREATE, create(&path, &vec![b'x'; 50_000], OPEN, 0)) {
+                0 => self.acknowledged.push(path),
+                OPERATION_TIMEOUT => self.refused.push(path),
+                err => panic!("create {path}: error {err}"),
+            }
+        }
+
+        fn check(&self, client: &mut Client) {
+            for path in &self.acknowledged {
+                assert!(client.exists(path), "{path} was acknowledged and is lost");
+            }
+            for path in &self.refused {
+                assert!(!client.exists(path), "{path} was refused and is there");
+            }
+        }
     }
 }
 
@@ -546,8 +572,11 @@ mod clients {
         }
     }
 
-    /// What a client may leave unread, with room for what the allocator keeps.
-    const UNREAD_BOUND: u64 = 64 * MIB;
+    /// What a client that leaves replies unread may cost: 1 MiB, a reply of 1 MB, and room for the buffers.
+    const UNREAD_REPLIES: u64 = 64 * MIB;
+
+    /// And events: 16 MiB queued, as much being sent, in buffers that have doubled.
+    const UNREAD_EVENTS: u64 = 96 * MIB;
 
     #[test]
     fn a_client_that_does_not_read_replies_costs_a_bounded_amount() {
@@ -576,9 +605,9 @@ mod clients {
         other.ok(op::CREATE, create("/big", &vec![b'x'; 1_000_000], OPEN, 0));
         let mut deaf = Client::connect(&server);
         let before = server.resident();
-        shim.hang();
+        shim.hang(Syncs::Data);
         deaf.send(op::CREATE, node("/first"));
-        shim.wait_for_hung(ANSWER);
+        assert!(shim.wait_for_hung(ANSWER), "no sync");
         let asked: Vec<u8> =
             (2..4000).flat_map(|xid| frame(&request(xid, op::GET_DATA, &Vec::from(unwatched("/big"))))).collect();
         deaf.send_bytes(&asked);
@@ -603,7 +632,7 @@ mod clients {
             assert!(grown < 3 << 30, "{} MiB, and growing", grown / MIB);
         }
         println!("{} MiB more, the others waited {slowest:?} at most", grown / MIB);
-        assert!(grown <= UNREAD_BOUND, "{} MiB for one client that does not read", grown / MIB);
+        assert!(grown <= UNREAD_REPLIES, "{} MiB for one client that does not read", grown / MIB);
         assert!(slowest < Duration::from_millis(500), "others waited {slowest:?}");
     }
 
@@ -628,7 +657,7 @@ mod clients {
         }
         let grown = server.resident().saturating_sub(before);
         println!("{} MiB more", grown / MIB);
-        assert!(grown <= UNREAD_BOUND, "{} MiB for one client that does not read", grown / MIB);
+        assert!(grown <= UNREAD_EVENTS, "{} MiB for one client that does not read", grown / MIB);
         until("it is closed", || connection_count(&server) <= 2);
         std::mem::forget(deaf);
     }
@@ -686,8 +715,8 @@ fn until(what: &str, mut is_true: impl FnMut() -> bool) {
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(bytes: u64) -> Self {
-        let directory = std::env::temp_dir().join(format!("zooid-disk-{}", std::process::id()));
+    fn mount(name: &str, bytes: u64) -> Self {
+        let directory = std::env::temp_dir().join(format!("zooid-disk-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).expect("cannot create the mount point");
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
