@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// earlier ones, and those of `beside` that its line names.
 const LAYERS: &[(u8, &[&str])] = &[
     (1, &["acl", "auth", "config", "id", "journal", "path", "proto", "stats", "txn"]),
-    (2, &["order", "prepare", "session", "tree", "watch"]),
+    (2, &["order", "prepare", "session", "throttle", "tree", "watch"]),
     (3, &["storage"]),
     (4, &["node"]),
     (5, &["admin", "clock", "disk", "image_none", "image_rocksdb", "net"]),
