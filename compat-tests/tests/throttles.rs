@@ -38,8 +38,12 @@ struct Abrupt(Connection);
 
 impl Abrupt {
     fn connect(server: &Server) -> Self {
+        Self::connect_for(server, Connect::default().time_out)
+    }
+
+    fn connect_for(server: &Server, time_out: i32) -> Self {
         let mut connection = Connection::open(server.address());
-        connection.send(&Connect::default().payload());
+        connection.send(&Connect { time_out, ..Connect::default() }.payload());
         assert!(matches!(connection.receive(ANSWER), Received::Frame(_)), "no session");
         Self(connection)
     }
@@ -136,6 +140,27 @@ fn what_a_client_leaves_in_the_line_is_done_if_it_must_not_be_dropped() {
         assert!(Instant::now() < deadline, "only {} of 300 were done", c.stat("/left").version);
     }
     await_metric(&server, "outstanding_requests", 0.0);
+}
+
+#[test]
+fn a_request_older_than_its_session_ends_the_connection() {
+    let flags = [("request_throttle_max_requests", "1"), ("request_stale_latency_check", "true")];
+    let setup = setup(&flags).line("tickTime", "100").line("minSessionTimeout", "20");
+    let server = Server::under_test(&setup);
+    let mut c = Client::connect(&server);
+    c.create("/old");
+    let mut late = Abrupt::connect_for(&server, 20);
+    late.send_bytes(&many("/old", 1000..1900));
+    let mut done = 0;
+    while let Received::Frame(payload) = late.0.receive(ANSWER) {
+        let reply = Reply::parse(payload);
+        assert_eq!((reply.xid, reply.err), (1000 + done, 0));
+        done += 1;
+    }
+    assert!(done < 900, "nothing was late");
+    assert_eq!(metric(&server, "stale_requests_dropped"), 1.0);
+    await_metric(&server, "outstanding_requests", 0.0);
+    assert!((done..900).contains(&c.stat("/old").version), "what was answered was done, and not all");
 }
 
 #[test]
