@@ -9,12 +9,15 @@
 //!
 //! Java: `FileTxnLog`, `FileTxnIterator`, `Util.readTxnBytes`; on-disk 2.1, 2.5, 4.6 R7 to R9.
 
+mod sums;
+
 use std::convert::Infallible;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::id::Zxid;
 use crate::txn::{Header, Txn, write_logged};
+use sums::Sums;
 
 const MAGIC: u32 = u32::from_be_bytes(*b"ZKLG");
 const VERSION: u32 = 2;
@@ -366,17 +369,26 @@ impl<'a, S: Source> Scan<'a, S> {
     /// Looks for valid records at every offset from `from` on, whatever the lengths before say.
     fn find_behind(&mut self, from: u64) -> Result<Option<Behind>, S::Error> {
         let mut found: Option<Behind> = None;
+        let mut sums = Sums::new(self.window.source, from);
         let mut at = from;
         while at + (OVERHEAD + PAYLOAD_MIN) as u64 <= self.window.len {
             let after = found.map_or(self.last, |behind| behind.last);
-            let bytes = self.window.bytes(at, STEP)?;
-            let Some(candidate) = bytes.windows(PREFIX + 20).position(may_start) else {
+            let bytes = self.window.bytes(at, PIECE)?;
+            let may_be = |bytes: &[u8]| may_start(bytes) && payload_zxid(&bytes[PREFIX..]) > after;
+            let Some(candidate) = bytes.windows(PREFIX + 20).position(may_be) else {
                 at += (bytes.len() - (PREFIX + 19)) as u64;
                 continue;
             };
+            let mut head = bytes.slice(candidate..);
             at += candidate as u64;
+            let (stored, payload) = (head.get_u64(), at + PREFIX as u64);
+            let end = payload + u64::from(head.get_u32());
+            if end >= self.window.len || u64::from(sums.of(payload, end)?) != stored {
+                at += 1;
+                continue;
+            }
             match self.here(at)? {
-                Here::Record(record) if record.zxid > after => {
+                Here::Record(record) => {
                     let first = found.unwrap_or(Behind { offset: at, first: record.zxid, last: record.zxid });
                     found = Some(Behind { last: record.zxid, ..first });
                     at = record.end();
@@ -428,6 +440,8 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// How much is read at once.
 const STEP: usize = 256 * 1024;
+/// How much of it is looked at from one offset on, so that most offsets cost no reading.
+const PIECE: usize = 4 * 1024;
 
 /// A moving view of a source.
 struct Window<'a, S> {

@@ -4,7 +4,7 @@
 //!
 //! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`],
 //!    [`stats`]
-//! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`watch`]
+//! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`throttle`], [`watch`]
 //! 3. agreement: [`storage`]
 //! 4. the whole: [`node`]
 //! 5. shells, with the feature `shell`: `net`, `admin`, `clock`, `disk`; with `io`: `image_rocksdb`
@@ -23,6 +23,7 @@ pub mod txn;
 pub mod order;
 pub mod prepare;
 pub mod session;
+pub mod throttle;
 pub mod tree;
 pub mod watch;
 

@@ -370,6 +370,9 @@ pub struct Measures {
     pub sessionless_expired: u64,
     pub auth_failed: u64,
     pub ensemble_auth: EnsembleAuth,
+    /// Tokens that were out when a connection was let in.
+    pub token_deficit: Summary,
+    pub throttled: Throttled,
 
     // The Node.
     pub requests: u64,
@@ -393,6 +396,28 @@ pub struct EnsembleAuth {
     pub success: u64,
     pub skip: u64,
     pub fail: u64,
+}
+
+/// Requests that had to wait, or worse.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Throttled {
+    pub waited: u64,
+    /// Waited so long that they were answered with ThrottledOp.
+    pub overdue: u64,
+    /// Handed on although nobody waits for them any more.
+    pub stale: u64,
+    pub stale_dropped: u64,
+    pub large_rejected: u64,
+}
+
+impl Throttled {
+    pub fn merge(&mut self, other: &Self) {
+        self.waited += other.waited;
+        self.overdue += other.overdue;
+        self.stale += other.stale;
+        self.stale_dropped += other.stale_dropped;
+        self.large_rejected += other.large_rejected;
+    }
 }
 
 impl Measures {
@@ -456,6 +481,8 @@ impl Measures {
         self.ensemble_auth.success += other.ensemble_auth.success;
         self.ensemble_auth.skip += other.ensemble_auth.skip;
         self.ensemble_auth.fail += other.ensemble_auth.fail;
+        self.token_deficit.merge(&other.token_deficit);
+        self.throttled.merge(&other.throttled);
         self.requests += other.requests;
         self.requests_taken.merge(&other.requests_taken);
         self.prepare_time.merge(&other.prepare_time);

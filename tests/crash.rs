@@ -197,7 +197,7 @@ impl<'a> Server<'a> {
         }
         let batch = self.keeper.finish(capture, &mut self.tree).ok().expect("positions were told before");
         self.world.image.write(&batch).map_err(|_| Stopped)?;
-        if self.keeper.on_written(batch.bytes(), self.now_ms) {
+        if self.keeper.on_written(batch.bytes(), self.now_ms, self.now_ms) {
             self.world.image.flush().map_err(|_| Stopped)?;
             self.keeper.on_flushed(self.now_ms);
         }

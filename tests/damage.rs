@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
@@ -10,10 +12,11 @@ use jute::records::data::StatPersisted;
 use support::sim::Random;
 use zooid::acl::Acl;
 use zooid::id::{SessionId, Zxid};
-use zooid::journal::{self, End, Scan};
+use zooid::journal::{self, End, Scan, Source};
+use zooid::proto::op;
 use zooid::tree::snapshot::{self, Compression, Sections, SnapshotError, Target, Writer};
 use zooid::tree::{LoadError, Loader, TreeRules};
-use zooid::txn::Logged;
+use zooid::txn::{Header, Logged, Txn};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/java-datadir")
@@ -369,4 +372,48 @@ fn a_lost_sector_of_the_last_record_is_told_from_a_flipped_bit() {
         flipped[at + 12 + 500] ^= 4;
         assert!(matches!(scan(&Bytes::from(flipped)).2, End::Damaged(_)));
     }
+}
+
+/// A file that knows how much was read of it.
+struct Counted {
+    file: Bytes,
+    read: Cell<usize>,
+}
+
+impl Source for Counted {
+    type Error = Infallible;
+
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Bytes, Infallible> {
+        let bytes = self.file.read(offset, len)?;
+        self.read.set(self.read.get() + bytes.len());
+        Ok(bytes)
+    }
+}
+
+/// Clients choose what is in a log. After a crash, data in which a long record may start everywhere must not
+/// keep a server from its start.
+#[test]
+fn data_full_of_starts_of_records_is_looked_through_in_time() {
+    const SLOT: usize = 12;
+    const SLOTS: usize = 40_000;
+    // Each slot has the checksum "BBBB" and a length that leads to an end byte in one of the last slots.
+    let data: Vec<u8> = (0..SLOTS)
+        .flat_map(|slot| {
+            let end = (SLOTS - 100 - slot % 4) * SLOT + 5;
+            let len = end.saturating_sub((slot + 1) * SLOT) as u32;
+            [[0; 4], *b"BBBB", len.to_be_bytes()].concat()
+        })
+        .collect();
+    let header = Header { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: 1 };
+    let txn = Txn::SetData { op: op::SET_DATA, path: "/a".into(), data: Some(data.into()), version: 1 };
+    let mut file = BytesMut::from(&journal::file_header()[..]);
+    journal::write_record(&header, &txn, None, &mut file).unwrap();
+    file.truncate(file.len() - 100);
+    let file = Counted { file: file.freeze(), read: Cell::new(0) };
+    assert_eq!(Scan::new(&file).end(), Ok(End::Torn));
+    assert!(file.read.get() < SLOTS * 4096, "{} bytes read for a file of {}", file.read.get(), file.size());
 }

@@ -98,15 +98,27 @@ struct Process {
 
 impl Server {
     pub fn start(kind: Kind, setup: &Setup) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
-        fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
-        let mut server = Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None };
+        let mut server = Self::new(kind, setup);
         if let Err(ended) = server.launch() {
             panic!("{} did not start ({:?}):\n{}", server.name(), ended.code, ended.log);
         }
         server
+    }
+
+    /// The exit code and the log of our server, which must refuse to start.
+    pub fn refused(setup: &Setup) -> (Option<i32>, String) {
+        match Self::new(Kind::Zooid, setup).launch() {
+            Ok(()) => panic!("zooid started, with {setup:?}"),
+            Err(Ended { code, log }) => (code, log),
+        }
+    }
+
+    fn new(kind: Kind, setup: &Setup) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
+        fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
+        Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None }
     }
 
     pub fn java(setup: &Setup) -> Self {

@@ -1,3 +1,5 @@
+//! Strings that share the bytes they were read from.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,18 +24,19 @@ impl Text {
             return Self(bytes);
         }
         // The lossy decoder of the standard library replaces each maximal malformed part once, as Java's
-        // does, encoded surrogates excepted: Java gives one replacement for the three bytes of each.
+        // does, encoded surrogates excepted: Java gives one replacement for the three bytes of each, and for
+        // the two that are left of one that is cut.
         let mut text = String::with_capacity(bytes.len() + 8);
         let mut rest: &[u8] = &bytes;
         while !rest.is_empty() {
-            let surrogate =
-                rest.windows(3).position(|w| w[0] == 0xed && w[1] >= 0xa0 && w[1] <= 0xbf && w[2] & 0xc0 == 0x80);
+            let surrogate = rest.windows(2).position(|w| w[0] == 0xed && matches!(w[1], 0xa0..=0xbf));
             let end = surrogate.unwrap_or(rest.len());
             text.push_str(&String::from_utf8_lossy(&rest[..end]));
             rest = &rest[end..];
             if surrogate.is_some() {
                 text.push('\u{fffd}');
-                rest = &rest[3..];
+                let whole = rest.get(2).is_some_and(|byte| byte & 0xc0 == 0x80);
+                rest = &rest[if whole { 3 } else { 2 }..];
             }
         }
         Self(Bytes::from(text))

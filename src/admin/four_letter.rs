@@ -191,7 +191,7 @@ fn is_serving(shared: &Shared) -> bool {
 fn srvr<'a>(shared: &Shared, version: &'a str) -> Srvr<'a> {
     let (zxid, nodes) = {
         let tree = shared.tree.read();
-        (tree.last_zxid(), tree.node_count())
+        (tree.last_zxid(), tree.node_count() + 1)
     };
     let totals = totals(shared);
     let latency_ms = shared.counters.measures.lock().latency();
@@ -340,6 +340,7 @@ fn mntr(shared: &Shared) -> String {
         sessions: shared.node_stats.lock().sessions,
         connections: shared.registry.len(),
         outstanding: shared.counters.outstanding.load(Ordering::Relaxed),
+        drop_probability: shared.connection_tokens.as_ref().map_or(0.0, |tokens| tokens.lock().drop_probability()),
         uptime_ms: shared.clock.mono(),
         open_files: environment::open_files().unwrap_or(-1),
         max_files: environment::max_files().unwrap_or(-1),
@@ -348,7 +349,7 @@ fn mntr(shared: &Shared) -> String {
     let mut quotas = BTreeMap::new();
     {
         let tree = shared.tree.read();
-        gauges.nodes = tree.node_count();
+        gauges.nodes = tree.node_count() + 1;
         gauges.data_bytes = tree.data_size();
         gauges.ephemerals = tree.ephemeral_count();
         let track = |path: &str| Track::parse(tree.find(path)?.data()?);

@@ -37,6 +37,8 @@ pub struct Gauges {
     pub sessions: usize,
     pub connections: usize,
     pub outstanding: usize,
+    /// Of a new connection.
+    pub drop_probability: f64,
     pub uptime_ms: i64,
     /// -1 if unknown, as is the next.
     pub open_files: i64,
@@ -162,8 +164,7 @@ fn gauges<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a
     put("packets_sent", Gauge(totals.sent as i64));
     put("packets_received", Gauge(totals.received as i64));
     put("max_client_response_size", size(sizes.max));
-    // Connections are not throttled.
-    put("connection_drop_probability", RealGauge(0.0));
+    put("connection_drop_probability", RealGauge(gauges.drop_probability));
     put("watch_count", Gauge(gauges.watches as i64));
     put("auth_failed_count", Gauge(measures.auth_failed as i64));
     put("min_latency", Gauge(latency.min));
@@ -178,23 +179,24 @@ fn gauges<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a
     put("non_mtls_local_conn_count", Gauge(0));
 }
 
-/// What can't happen on a standalone server without TLS, request throttle and admin commands.
+/// What can't happen on a standalone server without TLS and admin commands.
 const NEVER: u64 = 0;
 
 fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a>)) {
     let Figures { measures, totals, .. } = figures;
+    let throttled = measures.throttled;
     let changes = measures.log.queued;
     let counters = [
         ("watch_bytes", measures.watch_bytes),
-        ("stale_requests_dropped", NEVER),
-        ("throttled_ops", NEVER),
+        ("stale_requests_dropped", throttled.stale_dropped),
+        ("throttled_ops", throttled.overdue),
         ("insecure_admin_count", NEVER),
         ("connection_rejected", measures.connections_rejected),
         ("sessionless_connections_expired", measures.sessionless_expired),
-        ("stale_requests", NEVER),
+        ("stale_requests", throttled.stale),
         ("connection_drop_count", measures.connections_dropped),
         ("bytes_received_count", totals.bytes_received),
-        ("request_throttle_wait_count", NEVER),
+        ("request_throttle_wait_count", throttled.waited),
         ("requests_not_forwarded_to_commit_processor", NEVER),
         ("prep_processor_request_queued", measures.requests),
         ("stale_replies", measures.stale_replies),
@@ -211,7 +213,7 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         ("ensemble_auth_skip", measures.ensemble_auth.skip),
         ("skip_learner_request_to_next_processor_count", NEVER),
         ("proposal_count", NEVER),
-        ("large_requests_rejected", NEVER),
+        ("large_requests_rejected", throttled.large_rejected),
         ("outstanding_changes_removed", totals.changes_removed),
         ("restore_error_count", NEVER),
         ("cnxn_closed_without_zk_server_running", NEVER),
@@ -242,7 +244,7 @@ fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, V
         ("socket_closing_time", NEVER, Unit::Plain),
         ("leader_unavailable_time", NEVER, Unit::Plain),
         ("node_created_watch_count", fired.created, Unit::Plain),
-        ("connection_token_deficit", NEVER, Unit::Plain),
+        ("connection_token_deficit", measures.token_deficit, Unit::Plain),
         ("node_deleted_watch_count", fired.deleted, Unit::Plain),
         ("sync_processor_queue_size", log.queue_size, Unit::Plain),
         ("follower_sync_time", NEVER, Unit::Plain),

@@ -105,7 +105,7 @@ impl Pool {
     /// Waits, at most for `wait`, and handles what has happened.
     pub fn turn(&mut self, wait: Duration, client: &mut impl Client) -> io::Result<()> {
         // epoll waits for whole milliseconds.
-        let wait = if wait.subsec_nanos() % 1_000_000 == 0 {
+        let wait = if wait.subsec_nanos().is_multiple_of(1_000_000) {
             wait
         } else {
             host::wait_readable(self.poll.as_raw_fd(), wait)?;

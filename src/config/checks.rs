@@ -321,7 +321,7 @@ fn a_missing_data_directory_may_be_fatal() {
 // config 8.1 #29
 #[test]
 fn a_secure_port_is_refused() {
-    refuse("secureClientPort=2281", 1, "SSL isn't supported in NIOServerCnxn");
+    refuse("secureClientPort=2281", 2, "secureClientPort=2281: TLS is not built yet");
     let netty = "secureClientPort=2281\nserverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory";
     refuse(netty, 2, "secureClientPort=2281: TLS is not built yet");
 }
@@ -474,10 +474,24 @@ fn limits_that_are_off_are_none() {
     let node = accept("snapSizeLimitInKb=0\ntxnLogSizeLimitInKb=-5\nmaxCnxns=0\nlargeRequestThreshold=0").node;
     assert_eq!((node.snap_size_limit_kb, node.txn_log_size_limit_kb, node.max_cnxns), (None, None, None));
     assert_eq!(node.large_requests.threshold_bytes, None);
+    assert_eq!(accept("largeRequestMaxBytes=0").node.large_requests.max_bytes, 104_857_600);
     let node = accept("").node;
     assert_eq!((node.snap_size_limit_kb, node.autopurge_interval_hours), (Some(4_194_304), None));
     assert_eq!((node.commit_log_count, node.fsync_warning_threshold_ms), (500, 1000));
     assert_eq!((node.container_check_interval_ms, node.container_max_per_minute), (60_000, 10_000));
+}
+
+#[test]
+fn weights_of_sessions_that_make_no_sense_are_replaced() {
+    let weights = |text: &str| {
+        let throttle = accept(text).node.connection_throttle;
+        [throttle.global_session_weight, throttle.local_session_weight, throttle.renew_session_weight]
+    };
+    assert_eq!(weights(""), [3, 1, 2]);
+    let weight = |session: &str, value: i32| format!("connection_throttle_{session}_session_weight={value}\n");
+    assert_eq!(weights(&(weight("global", 0) + &weight("local", -2) + &weight("renew", 0))), [3, 1, 2]);
+    assert_eq!(weights(&weight("local", 7)), [7, 7, 7]);
+    assert_eq!(weights(&(weight("local", 4) + &weight("global", 5))), [5, 4, 4]);
 }
 
 #[test]

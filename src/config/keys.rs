@@ -130,6 +130,7 @@ pub(super) const BARE_ON_COMMAND_LINE: &[&str] = &[
     "learner.asyncSending",
     "learner.closeSocketAsync",
     "leader.closeSocketAsync",
+    "zooid.giveUpAfter",
     "zooid.maxReplyBytes",
 ];
 
@@ -185,6 +186,7 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "enforce.auth.enabled", "enforce.auth.schemes", "client.portUnification", "4lw.commands.whitelist",
         "audit.enable", "admin.enableServer",
         // Ours. It has the form of Java's keys, so that a file with it still starts a Java server.
+        "zooid.giveUpAfter",
         "zooid.maxReplyBytes",
     ]),
     (Property, Ignored, &[

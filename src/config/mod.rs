@@ -201,16 +201,10 @@ impl Config {
 fn refuse(file: &FileKeys, properties: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let property = |key: &str| properties.get(&format!("zookeeper.{key}")).map(String::as_str);
     if file.secure_client_port != 0 {
-        return Err(match property("serverCnxnFactory") {
-            Some("org.apache.zookeeper.server.NettyServerCnxnFactory") => ConfigError::invalid(format!(
-                "secureClientPort={}: TLS is not built yet; remove the line to serve without TLS",
-                file.secure_client_port
-            )),
-            _ => ConfigError::unexpected(format!(
-                "secureClientPort={}: SSL isn't supported in NIOServerCnxn (and TLS is not built yet; remove the line)",
-                file.secure_client_port
-            )),
-        });
+        return Err(ConfigError::invalid(format!(
+            "secureClientPort={}: TLS is not built yet; remove the line to serve without TLS",
+            file.secure_client_port
+        )));
     }
     let mut refused = file.refused.clone();
     for key in ["sessionRequireClientSASLAuth", "client.portUnification", "audit.enable"] {

@@ -46,6 +46,8 @@ pub struct Node {
     pub jute_extra_bytes: u32,
     /// A longer reply is an error for its request; `None`: no limit, as in Java.
     pub max_reply_bytes: Option<u64>,
+    /// If the start would be refused for something behind exactly this zxid, that is set aside.
+    pub give_up_after: Option<i64>,
     pub global_outstanding_limit: u32,
     pub large_requests: LargeRequests,
     pub request_throttle: RequestThrottle,
@@ -174,7 +176,7 @@ pub struct ConnectionThrottle {
     pub tokens: Option<u32>,
     pub fill_time_ms: i32,
     pub fill_count: i32,
-    /// Negative: the dropping probability is not adapted.
+    /// Negative: no connection is dropped at random.
     pub freeze_time_ms: i32,
     pub drop_increase: f64,
     pub drop_decrease: f64,
@@ -341,6 +343,7 @@ impl Node {
                 .count("jute.maxbuffer.extrasize", i32::try_from(jute_max_buffer_bytes).unwrap_or(i32::MAX))
                 .max(1024),
             max_reply_bytes: max_reply_bytes(p)?,
+            give_up_after: give_up_after(p)?,
             global_outstanding_limit: p.count("globalOutstandingLimit", 1000),
             large_requests: large_requests(p),
             request_throttle: RequestThrottle {
@@ -352,19 +355,7 @@ impl Node {
                 shutdown_timeout_ms: p.count("request_throttler.shutdownTimeout", 10_000).into(),
                 throttled_op_wait_time_ms: p.limit("throttled_op_wait_time", 0),
             },
-            connection_throttle: ConnectionThrottle {
-                tokens: p.limit("connection_throttle_tokens", 0),
-                fill_time_ms: p.int("connection_throttle_fill_time", 1),
-                fill_count: p.int("connection_throttle_fill_count", 1),
-                freeze_time_ms: p.int("connection_throttle_freeze_time", -1),
-                drop_increase: p.double("connection_throttle_drop_increase", 0.02),
-                drop_decrease: p.double("connection_throttle_drop_decrease", 0.002),
-                decrease_ratio: p.double("connection_throttle_decrease_ratio", 0.0),
-                weight_enabled: p.is_true("connection_throttle_weight_enabled"),
-                global_session_weight: p.count("connection_throttle_global_session_weight", 3),
-                local_session_weight: p.count("connection_throttle_local_session_weight", 1),
-                renew_session_weight: p.count("connection_throttle_renew_session_weight", 2),
-            },
+            connection_throttle: connection_throttle(p),
             local_sessions_enabled: file.local_sessions_enabled,
             local_sessions_upgrading_enabled: file.local_sessions_upgrading_enabled,
             read_only_mode_enabled,
@@ -520,14 +511,58 @@ fn max_reply_bytes(p: &Properties<'_>) -> Result<Option<u64>, ConfigError> {
     }
 }
 
+/// A zxid as the refusal prints it, with 0x, or in decimal.
+fn give_up_after(p: &Properties<'_>) -> Result<Option<i64>, ConfigError> {
+    match p.text("zooid.giveUpAfter") {
+        None => Ok(None),
+        Some(text) => match decode_long(text) {
+            Some(zxid @ 0..) => Ok(Some(zxid)),
+            _ => Err(ConfigError::invalid(format!(
+                "zooid.giveUpAfter={text}: expected the zxid that the refusal of the start names, such as 0x6d"
+            ))),
+        },
+    }
+}
+
 fn large_requests(p: &mut Properties<'_>) -> LargeRequests {
-    let max_bytes = p.count("largeRequestMaxBytes", 104_857_600);
+    const DEFAULT: i32 = 104_857_600;
+    let max_bytes = p.limit("largeRequestMaxBytes", DEFAULT).unwrap_or(DEFAULT as u32);
     let threshold = p.int("largeRequestThreshold", -1);
     let threshold_bytes = u32::try_from(threshold).ok().filter(|&bytes| bytes > 0 && bytes <= max_bytes);
     if threshold_bytes.is_none() && threshold != -1 {
         p.notices.push(Notice::warn(format!("Invalid large request threshold {threshold}. Disabling it")));
     }
     LargeRequests { max_bytes, threshold_bytes }
+}
+
+/// Java: BlueThrottle.
+fn connection_throttle(p: &mut Properties<'_>) -> ConnectionThrottle {
+    let mut weight = |key: &str, default: u32, at_least: u32| {
+        let configured = p.count(key, default as i32);
+        let weight = if configured == 0 { default } else { configured.max(at_least) };
+        if weight != configured {
+            p.notices.push(Notice::warn(format!(
+                "{key}={configured} is not above 0, or below connection_throttle_local_session_weight: {weight} is used"
+            )));
+        }
+        weight
+    };
+    let local_session_weight = weight("connection_throttle_local_session_weight", 1, 0);
+    let global_session_weight = weight("connection_throttle_global_session_weight", 3, local_session_weight);
+    let renew_session_weight = weight("connection_throttle_renew_session_weight", 2, local_session_weight);
+    ConnectionThrottle {
+        tokens: p.limit("connection_throttle_tokens", 0),
+        fill_time_ms: p.int("connection_throttle_fill_time", 1),
+        fill_count: p.int("connection_throttle_fill_count", 1),
+        freeze_time_ms: p.int("connection_throttle_freeze_time", -1),
+        drop_increase: p.double("connection_throttle_drop_increase", 0.02),
+        drop_decrease: p.double("connection_throttle_drop_decrease", 0.002),
+        decrease_ratio: p.double("connection_throttle_decrease_ratio", 0.0),
+        weight_enabled: p.is_true("connection_throttle_weight_enabled"),
+        global_session_weight,
+        local_session_weight,
+        renew_session_weight,
+    }
 }
 
 /// Java: FourLetterCommands.

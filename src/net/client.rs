@@ -23,15 +23,18 @@ use tokio_util::io::poll_read_buf;
 use tracing::{debug, info, warn};
 
 use super::conn::{Asked, Conn, OnTheSpot, Phase, State};
+use super::line::{Line, Turn};
 use crate::admin::four_letter;
 use crate::auth::Proof;
 use crate::id::{SessionId, Zxid};
 use crate::node::input::Input;
 use crate::node::reply;
-use crate::proto::ErrorCode;
-use crate::proto::request::{Frame, Request, Write, decode};
+use crate::proto::request::{Frame, Read, Request, Write, decode};
+use crate::proto::{ErrorCode, op};
 use crate::server::{Shared, answer_on_the_spot, count_read};
-use crate::stats::Replies;
+use crate::session::Mono;
+use crate::stats::{Replies, Throttled};
+use crate::throttle::{Asks, Held, NoRoom};
 
 /// What one read takes at most while there is no session; all that such a connection costs.
 const FRESH_READ: usize = 4 << 10;
@@ -40,27 +43,33 @@ const READ: usize = 32 << 10;
 const MAX_UNDER_WAY: usize = 4096;
 /// Bytes of replies that a client may leave unread; beyond, its requests wait.
 const MAX_UNREAD: usize = 1 << 20;
+/// Bytes of a reply to most reads, its data aside.
+const USUAL_REPLY: usize = 128;
 /// What a closing connection still has to send may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends.
 pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) {
-    let task = Task {
+    let mut task = Task {
         shared: &shared,
         conn: &conn,
         inbox: BytesMut::new(),
         sending: BytesMut::new(),
+        announced: false,
+        line: shared.slots.as_ref().map(Line::new),
         inputs: Vec::new(),
         leaving: false,
     };
     let why = task.run(&mut stream).await;
+    drop(stream);
+    task.leave_line().await;
     conn.state.lock().phase = Phase::Closed;
     count_end(&shared, &conn, why);
     // Nobody adds a watch for a closed connection, so these are all.
     shared.watches.lock().remove_conn(conn.id);
     shared.registry.remove(&conn);
     let unanswered = conn.state.lock().gate.len();
-    shared.counters.outstanding.fetch_sub(unanswered, Ordering::Relaxed);
+    shared.on_finished(unanswered);
     let session = conn.session();
     if session != SessionId::NONE {
         shared.inputs.push(Input::Disconnected { conn: conn.id, session });
@@ -107,6 +116,10 @@ struct Task<'a> {
     inbox: BytesMut,
     /// Bytes taken from the queue and not yet written.
     sending: BytesMut,
+    /// The length of the frame in front of the inbox was found to have room.
+    announced: bool,
+    /// Where requests wait if their number is limited.
+    line: Option<Line<'a, Asking>>,
     /// For the Node, gathered from one read.
     inputs: Vec<Input>,
     /// The client closed its session: whatever it sends after that is ignored.
@@ -114,6 +127,7 @@ struct Task<'a> {
 }
 
 enum Event {
+    Turn(Turn),
     Read(std::io::Result<usize>),
     Written(std::io::Result<usize>),
     Woken,
@@ -124,10 +138,31 @@ struct Asking {
     xid: i32,
     op: i32,
     frame: Frame,
+    arrived: Mono,
+    held: Option<Box<Held>>,
+}
+
+impl Asking {
+    fn is_throttled(&self) -> bool {
+        match &self.frame {
+            Frame::Request(Request::Read(Read::Ping) | Request::Write(Write::CloseSession)) => false,
+            Frame::Request(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Asking {
+    fn path(&self) -> Option<&str> {
+        match &self.frame {
+            Frame::Request(Request::Read(read)) => read.path(),
+            _ => None,
+        }
+    }
 }
 
 impl Task<'_> {
-    async fn run(mut self, stream: &mut TcpStream) -> End {
+    async fn run(&mut self, stream: &mut TcpStream) -> End {
         let patience = Duration::from_millis(self.shared.config.node.sessionless_cnxn_timeout_ms);
         let connected = tokio::time::sleep(patience);
         tokio::pin!(connected);
@@ -139,10 +174,13 @@ impl Task<'_> {
                 _ => {}
             }
             let event = {
-                let Self { conn, inbox, sending, .. } = &mut self;
+                let Self { conn, inbox, sending, line, .. } = self;
+                let waits = line.as_ref().is_some_and(|line| !line.is_empty());
+                let turn = |cx: &mut Context<'_>| line.as_mut().map_or(Poll::Pending, |line| line.poll_turn(cx));
                 let read_size = if phase == Phase::Open { READ } else { FRESH_READ };
                 tokio::select! {
                     biased;
+                    turn = poll_fn(turn), if waits => Event::Turn(turn),
                     event = poll_fn(|cx| poll_io(cx, stream, inbox, sending, may_read, read_size)) => event,
                     () = conn.wake.notified() => Event::Woken,
                     () = &mut connected, if phase == Phase::Fresh => return End::NoSession,
@@ -153,6 +191,7 @@ impl Task<'_> {
                     self.shared.counters.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
                     self.understand()
                 }
+                Event::Turn(turn) => self.on_turn(turn),
                 // What came together with the ConnectRequest waits until there is a session.
                 Event::Woken if !self.inbox.is_empty() => self.understand(),
                 Event::Woken | Event::Written(Ok(1..)) => continue,
@@ -175,9 +214,10 @@ impl Task<'_> {
             self.sending = std::mem::take(&mut state.out);
         }
         let unread = self.sending.len() + state.out.len();
-        let under_way = state.gate.len();
-        let crowded = self.shared.counters.outstanding.load(Ordering::Relaxed)
-            > self.shared.config.node.global_outstanding_limit as usize;
+        let under_way = state.gate.len() + self.line.as_ref().map_or(0, Line::len);
+        let limit = self.shared.config.node.global_outstanding_limit as usize;
+        let crowded = self.shared.counters.outstanding.load(Ordering::Relaxed) > limit
+            || self.line.as_ref().is_some_and(|line| line.slots().waiting() > limit);
         let may_read = matches!(state.phase, Phase::Fresh | Phase::Open)
             && unread < MAX_UNREAD
             && under_way < MAX_UNDER_WAY
@@ -219,10 +259,12 @@ impl Task<'_> {
             Phase::Open => {
                 self.conn.touch(now);
                 let mut asking = Vec::new();
-                while let Some(frame) = self.next_frame()? {
-                    asking.push(parse(frame)?);
+                let end = self.requests(now, &mut asking);
+                match &mut self.line {
+                    None => self.handle(asking, now)?,
+                    Some(line) => line.extend(asking),
                 }
-                self.handle(asking, now)
+                end
             }
             Phase::Connecting | Phase::Closing | Phase::Closed => Ok(()),
         }
@@ -257,12 +299,118 @@ impl Task<'_> {
             );
             return Err(End::Refused);
         }
+        if let Some(account) = self.shared.large_requests.as_ref().filter(|_| !self.announced) {
+            account.has_room(length as u32).map_err(|NoRoom| self.reject_large(length as usize))?;
+            self.announced = true;
+        }
         let length = length as usize;
         if self.inbox.len() < 4 + length {
             return Ok(None);
         }
+        self.announced = false;
         self.inbox.advance(4);
         Ok(Some(self.inbox.split_to(length).freeze()))
+    }
+
+    /// Every whole frame of the inbox, up to one that ends the connection.
+    fn requests(&mut self, arrived: Mono, into: &mut Vec<Asking>) -> Result<(), End> {
+        while let Some(frame) = self.next_frame()? {
+            let bytes = frame.len();
+            let mut r = Reader::new(frame);
+            let Ok(wire::RequestHeader { xid, op }) = wire::RequestHeader::read(&mut r) else {
+                return Err(End::Refused);
+            };
+            let frame = decode(op, r.rest());
+            let held = match &self.shared.large_requests {
+                Some(account) if !matches!(frame, Frame::Auth(_) | Frame::Sasl { .. }) => {
+                    account.hold(bytes as u32).map_err(|NoRoom| self.reject_large(bytes))?.map(Box::new)
+                }
+                _ => None,
+            };
+            into.push(Asking { xid, op, frame, arrived, held });
+        }
+        Ok(())
+    }
+
+    fn reject_large(&self, bytes: usize) -> End {
+        self.shared.counters.measures.lock().throttled.large_rejected += 1;
+        warn!(
+            peer = %self.conn.peer_text(), session = %self.conn.session(), bytes,
+            "large requests fill largeRequestMaxBytes: the connection of one more is closed"
+        );
+        End::Refused
+    }
+
+    /// Hands on the requests whose turn it is.
+    fn on_turn(&mut self, turn: Turn) -> Result<(), End> {
+        let Some(line) = &mut self.line else { unreachable!("without a line there is no turn") };
+        let (slots, mut asking) = (line.slots(), line.take());
+        let now = self.shared.clock.mono();
+        let timeout_ms = Mono::from(self.conn.timeout_ms.load(Ordering::Relaxed));
+        let is_stale = |asking: &Asking| {
+            let is_late = now - asking.arrived > timeout_ms;
+            slots.rules.stale_latency_check && is_late && asking.op != op::CLOSE_SESSION
+        };
+        let mut counted = Throttled { waited: (turn == Turn::AfterWaiting).into(), ..Throttled::default() };
+        let mut end = Ok(());
+        let stale = asking.iter().filter(|asking| is_stale(asking)).count();
+        if stale > 0 && slots.rules.drop_stale {
+            // What comes behind it must not be done without it.
+            let first = asking.iter().position(is_stale).expect("there is one");
+            slots.give_back(asking.split_off(first).len());
+            line.clear();
+            counted.stale_dropped = 1;
+            end = Err(End::Refused);
+        } else {
+            counted.stale = stale as u64;
+        }
+        for asking in &mut asking {
+            if asking.is_throttled() && slots.is_overdue(asking.arrived, now) {
+                asking.frame = Frame::Request(Request::Refused(ErrorCode::ThrottledOp));
+                counted.overdue += 1;
+            }
+        }
+        if counted != Throttled::default() {
+            self.shared.counters.measures.lock().throttled.merge(&counted);
+        }
+        self.handle(asking, now).and(end)
+    }
+
+    /// What waits when its connection has ended is dropped, and what stands behind it too. Closing a session
+    /// is always meant.
+    async fn leave_line(&mut self) {
+        let Some(line) = &self.line else { return };
+        let rules = &line.slots().rules;
+        let is_stale = |asking: &&Asking| rules.stale_connection_check && asking.op != op::CLOSE_SESSION;
+        if !rules.drop_stale {
+            self.shared.counters.measures.lock().throttled.stale += line.iter().filter(is_stale).count() as u64;
+        }
+        loop {
+            let phase = self.conn.state.lock().phase;
+            let Some(line) = self.line.as_mut().filter(|line| phase == Phase::Open && !line.is_empty()) else { break };
+            if rules.drop_stale && line.iter().take(1).any(|first| is_stale(&first)) {
+                self.shared.counters.measures.lock().throttled.stale_dropped += 1;
+                break;
+            }
+            let turn = poll_fn(|cx| line.poll_turn(cx)).await;
+            // The connection has ended anyway.
+            let _ = self.on_turn(turn);
+            self.shared.inputs.push_all(&mut self.inputs);
+        }
+        self.line = None;
+    }
+
+    /// Takes what a connection costs, and gives the tokens that are out then.
+    fn pay(&self, session: SessionId) -> Result<i64, End> {
+        let Some(tokens) = &self.shared.connection_tokens else { return Ok(0) };
+        let asks = if session == SessionId::NONE { Asks::GlobalSession } else { Asks::Renewal };
+        let mut tokens = tokens.lock();
+        if tokens.admits(self.shared.clock.mono(), asks) {
+            return Ok(tokens.deficit());
+        }
+        self.shared.counters.measures.lock().connections_rejected += 1;
+        warn!(peer = %self.conn.peer_text(), "connections come faster than connection_throttle allows: one is closed");
+        Err(End::Refused)
     }
 
     /// The ConnectRequest: asks the Node for a session.
@@ -272,7 +420,12 @@ impl Task<'_> {
         let Ok(read_only) = wire::read_only_byte(&mut r) else { return Err(End::Refused) };
         let last_zxid = self.shared.tree.read().last_zxid();
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
-        self.shared.counters.measures.lock().connection_requests += 1;
+        let deficit = self.pay(SessionId(request.session_id))?;
+        {
+            let mut measures = self.shared.counters.measures.lock();
+            measures.connection_requests += 1;
+            measures.token_deficit.add(deficit);
+        }
         if Zxid(request.last_zxid_seen) > last_zxid {
             info!(
                 "Refusing session(0x{:x}) request for client {} as it has seen zxid 0x{:x} our last zxid is \
@@ -303,18 +456,26 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Answers what can be answered on the spot and gathers the rest for the Node, in order.
-    fn handle(&mut self, asking: Vec<Asking>, now: i64) -> Result<(), End> {
+    /// Answers what can be answered on the spot and gathers the rest for the Node, in order. If there are
+    /// slots, each of `asking` has one.
+    fn handle(&mut self, asking: Vec<Asking>, now: Mono) -> Result<(), End> {
         let Self { shared, conn, inputs, leaving, .. } = self;
         shared.counters.received.fetch_add(asking.len() as u64, Ordering::Relaxed);
         let on_the_spot =
             |asking: &Asking| matches!(asking.frame, Frame::Request(Request::Read(_) | Request::Refused(_)));
         // Before the connection's own lock: see the order of locks in `conn`.
         let tree = asking.iter().any(on_the_spot).then(|| shared.tree.read());
+        if let Some(tree) = &tree {
+            tree.prefetch(asking.iter().filter_map(Asking::path));
+        }
         let mut state = conn.state.lock();
+        if tree.is_some() {
+            state.out.reserve(asking.len() * USUAL_REPLY);
+        }
         let (mut answered, mut waiting) = (0, 0);
         let mut replies = Replies::default();
-        for Asking { xid, op, frame } in asking {
+        let (came, mut end) = (asking.len(), Ok(()));
+        for Asking { xid, op, frame, arrived, held } in asking {
             if state.phase != Phase::Open || *leaving {
                 break;
             }
@@ -326,7 +487,7 @@ impl Task<'_> {
                 state.close();
                 break;
             }
-            let asked = Asked { xid, op, arrived: now };
+            let asked = Asked { xid, op, arrived, held };
             let request = match frame {
                 Frame::Request(Request::Write(write)) => {
                     *leaving = write == Write::CloseSession;
@@ -340,7 +501,10 @@ impl Task<'_> {
                 Frame::Request(Request::Refused(error)) => OnTheSpot::Refused(error),
                 Frame::Auth(packet) => {
                     answered += 1;
-                    prove(shared, conn, &mut state, xid, &packet)?;
+                    end = prove(shared, conn, &mut state, xid, &packet);
+                    if end.is_err() {
+                        break;
+                    }
                     continue;
                 }
                 Frame::Sasl { token: _ } => {
@@ -356,7 +520,10 @@ impl Task<'_> {
                     state.close();
                     break;
                 }
-                Frame::Garbage => return Err(End::Refused),
+                Frame::Garbage => {
+                    end = Err(End::Refused);
+                    break;
+                }
             };
             match state.gate.on_read((asked, request)) {
                 None => waiting += 1,
@@ -374,10 +541,13 @@ impl Task<'_> {
         }
         shared.counters.sent.fetch_add(answered, Ordering::Relaxed);
         shared.counters.outstanding.fetch_add(waiting, Ordering::Relaxed);
+        if let Some(slots) = &shared.slots {
+            slots.give_back(came - waiting);
+        }
         if !replies.is_empty() {
             shared.counters.measures.lock().add_replies(&replies);
         }
-        Ok(())
+        end
     }
 }
 
@@ -415,12 +585,6 @@ fn prove(shared: &Shared, conn: &Conn, state: &mut State, xid: i32, packet: &wir
             Err(End::Refused)
         }
     }
-}
-
-fn parse(frame: Bytes) -> Result<Asking, End> {
-    let mut r = Reader::new(frame);
-    let Ok(wire::RequestHeader { xid, op }) = wire::RequestHeader::read(&mut r) else { return Err(End::Refused) };
-    Ok(Asking { xid, op, frame: decode(op, r.rest()) })
 }
 
 /// Writes first, then reads; a buffer to read into is taken only once something has arrived.

@@ -20,6 +20,7 @@ use crate::proto::ErrorCode;
 use crate::proto::request::Read;
 use crate::session::Mono;
 use crate::stats::Summary;
+use crate::throttle::Held;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,11 +37,13 @@ pub enum Phase {
 }
 
 /// A request as the statistics see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Asked {
     pub xid: i32,
     pub op: i32,
     pub arrived: Mono,
+    /// Its place among large requests, until its reply is produced.
+    pub held: Option<Box<Held>>,
 }
 
 /// What is answered on the spot, once its turn comes.
@@ -113,7 +116,7 @@ pub struct ConnStats {
 
 impl ConnStats {
     /// Takes note of a reply and gives its latency in milliseconds.
-    pub fn on_answered(&mut self, Asked { xid, op, arrived }: Asked, zxid: Zxid, now: Mono) -> i64 {
+    pub fn on_answered(&mut self, Asked { xid, op, arrived, held: _ }: Asked, zxid: Zxid, now: Mono) -> i64 {
         let latency = (now - arrived).max(0);
         self.sent += 1;
         self.last_op = Some(op);

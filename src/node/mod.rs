@@ -79,7 +79,6 @@ struct Origin {
 
 #[derive(Debug)]
 pub struct Node {
-    rules: NodeRules,
     preparer: Preparer,
     sessions: SessionTable,
     ids: SessionIds,
@@ -112,7 +111,7 @@ impl Node {
             sessions.open(*session, *timeout_ms, now);
         }
         Self {
-            preparer: Preparer::new(rules.prepare.clone(), tree),
+            preparer: Preparer::new(rules.prepare, tree),
             sessions,
             ids: SessionIds::new(rules.server_id, millis),
             attached: HashMap::default(),
@@ -127,7 +126,6 @@ impl Node {
             stats: NodeStats::default(),
             created: Runs::default(),
             written: Namespaces::default(),
-            rules,
         }
     }
 

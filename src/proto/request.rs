@@ -46,6 +46,31 @@ pub enum MultiReadOp {
     GetChildren { path: Text },
 }
 
+impl Read {
+    /// The one node that it looks at, if it does.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Exists { path, .. }
+            | Self::GetData { path, .. }
+            | Self::GetChildren { path, .. }
+            | Self::GetChildren2 { path, .. }
+            | Self::GetAcl { path } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl Write {
+    /// The one node that it is about, if there is one.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Delete { path, .. } | Self::SetData { path, .. } | Self::SetAcl { path, .. } => path.as_deref(),
+            Self::Create(Create { path, .. }) => path.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// setWatches and setWatches2; a null list ends the work there with an error (client-protocol 6.6).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetWatches {

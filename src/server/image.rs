@@ -175,7 +175,7 @@ where
         let stopping = shared.stopped.load(Ordering::Acquire);
         if stopping || now_ms() >= task.keeper.next_write() && shared.tree.read().last_zxid() != saved {
             let next = task.keeper.begin();
-            match write(shared, queue, &mut task, std::mem::replace(&mut capture, next), now_ms()) {
+            match write(shared, queue, &mut task, std::mem::replace(&mut capture, next), &now_ms) {
                 Ok(Written::All(zxid)) => {
                     saved = zxid;
                     capture = task.keeper.begin();
@@ -217,8 +217,9 @@ fn write<I: Image>(
     queue: &LogQueue,
     task: &mut ImageTask<I>,
     mut capture: Capture,
-    now_ms: u64,
+    now_ms: &dyn Fn() -> u64,
 ) -> Result<Written, ImageError> {
+    let begun_ms = now_ms();
     while capture.take(&mut shared.tree.write()) == Progress::More {
         if let Some(part) = capture.take_part() {
             task.image.write(&part)?;
@@ -233,9 +234,9 @@ fn write<I: Image>(
         }
     };
     task.image.write(&batch)?;
-    if task.keeper.on_written(batch.bytes(), now_ms) {
+    if task.keeper.on_written(batch.bytes(), begun_ms, now_ms()) {
         task.image.flush()?;
-        task.keeper.on_flushed(now_ms);
+        task.keeper.on_flushed(now_ms());
     }
     Ok(Written::All(zxid))
 }

@@ -24,6 +24,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::id::{ConnId, SessionId, Zxid};
 use crate::net::conn::{Asked, Conn, Conns, OnTheSpot, Phase, Registry, State};
+use crate::net::line::Slots;
 use crate::node::effect::{Effect, Notice};
 use crate::node::input::Input;
 use crate::node::stats::NodeStats;
@@ -31,6 +32,7 @@ use crate::node::{Deliver, Node, read, reply};
 use crate::proto::op;
 use crate::session::{Mono, password};
 use crate::stats::{Measures, Replies};
+use crate::throttle::{LargeAccount, TokenBucket};
 use crate::tree::Tree;
 use crate::watch::{EventType, WatchTable};
 
@@ -48,6 +50,10 @@ pub struct Shared {
     pub node_stats: Mutex<NodeStats>,
     pub acl_rules: AclRules,
     pub auth_rules: AuthRules,
+    /// Each of the three is there if it is configured.
+    pub connection_tokens: Option<Mutex<TokenBucket>>,
+    pub slots: Option<Slots>,
+    pub large_requests: Option<LargeAccount>,
     /// Bytes of a reply at most.
     pub max_reply: usize,
     /// The port that is open for clients.
@@ -64,6 +70,9 @@ impl Shared {
         Self {
             acl_rules: start::acl_rules(&config),
             auth_rules: start::auth_rules(&config),
+            connection_tokens: TokenBucket::new(config.node.connection_throttle, clock.mono(), seed).map(Mutex::new),
+            slots: Slots::new(config.node.request_throttle),
+            large_requests: LargeAccount::new(config.node.large_requests),
             max_reply: config.node.max_reply_bytes.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX),
             client_port,
             config,
@@ -78,6 +87,14 @@ impl Shared {
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop_wait: (Mutex::new(()), Condvar::new()),
+        }
+    }
+
+    /// So many requests have got their replies, or never will.
+    pub fn on_finished(&self, requests: usize) {
+        self.counters.outstanding.fetch_sub(requests, Ordering::Relaxed);
+        if let Some(slots) = &self.slots {
+            slots.give_back(requests);
         }
     }
 
@@ -172,6 +189,8 @@ impl Inputs {
 
 /// Transactions applied under one hold of the write lock: readers wait that long at most.
 const APPLY_BATCH: usize = 256;
+/// Inputs whose znodes are asked of memory together.
+const PREFETCH: usize = 32;
 /// The Node looks at the clock at least this often, so that a pause of the process shows.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// And at deadlines no more often than this, even when nothing can be done about them.
@@ -196,6 +215,12 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         let now = shared.clock.now();
         let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
         let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
+        for at in (0..inputs.len()).step_by(PREFETCH) {
+            shared.tree.read().prefetch(inputs[at..].iter().take(PREFETCH).filter_map(|input| match input {
+                Input::Write { write, .. } => write.path(),
+                _ => None,
+            }));
+        }
         for input in inputs.drain(..) {
             if matches!(input, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
@@ -353,7 +378,7 @@ impl Drop for Delivery<'_> {
         let counters = &self.shared.counters;
         counters.measures.lock().add_replies(&self.replies);
         counters.sent.fetch_add(self.answered + self.events, Ordering::Relaxed);
-        counters.outstanding.fetch_sub(self.answered as usize, Ordering::Relaxed);
+        self.shared.on_finished(self.answered as usize);
     }
 }
 
@@ -412,7 +437,7 @@ impl Deliver for Delivery<'_> {
         self.with(conn, |conn, state, replies| {
             let start = state.out.len();
             if open_session(conn, state, session, timeout_ms) {
-                let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked };
+                let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked, held: None };
                 let latency = state.stats.on_answered(asked, state.stats.last_zxid, now);
                 replies.add_update(latency, state.out.len() - start);
                 opened = 1;

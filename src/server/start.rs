@@ -20,13 +20,16 @@ use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
 use crate::disk::{self, FileDisk, Lock};
+use crate::id::Zxid;
 use crate::net::listen;
 use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
-use crate::storage::image::Keeper;
+use crate::storage::image::{Image, Keeper, Progress};
 use crate::storage::schedule::SnapshotSchedule;
-use crate::storage::{Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, recover};
+use crate::storage::{
+    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, SnapshotId, recover, write_tree,
+};
 use crate::tree::TreeRules;
 use crate::tree::snapshot::Compression;
 
@@ -162,6 +165,53 @@ fn log_settings(config: &Config) {
     info!("Starting server");
 }
 
+/// Writes a snapshot of what the directories of a stopped server hold; the value is the exit code.
+pub fn snapshot(config: &Config) -> i32 {
+    let failed = |error: &dyn std::fmt::Display, code| {
+        error!("no snapshot was written: {error}");
+        code
+    };
+    let Opened { lock: _lock, mut recovered, image, snapshots, .. } = match Opened::open(config) {
+        Ok(opened) => opened,
+        Err(failure) => return failed(&failure.message, failure.exit_code),
+    };
+    let compression = compression(config.node.snapshot_compression);
+    let written = match &image {
+        Some(image) => snapshot_of_image(&mut recovered, image, &snapshots, compression),
+        None => write_tree(&snapshots, &recovered.tree, compression).map(Some).map_err(Into::into),
+    };
+    match written {
+        Ok(Some(id)) => info!("{} written, {} bytes", id.name, id.len),
+        Ok(None) => info!("there is a snapshot of 0x{:x} already", recovered.tree.last_zxid()),
+        Err(error) => return failed(&error, EXIT_STORAGE),
+    }
+    0
+}
+
+/// The image must hold what the snapshot holds, and know of it: else the next start would not believe it.
+fn snapshot_of_image(
+    recovered: &mut Recovered,
+    image: &ServerImage,
+    disk: &FileDisk,
+    compression: Compression,
+) -> anyhow::Result<Option<SnapshotId>> {
+    let mut keeper = Keeper::new(0, recovered, 0);
+    let mut capture = keeper.begin();
+    while capture.take(&mut recovered.tree) == Progress::More {
+        if let Some(part) = capture.take_part() {
+            image.write(&part)?;
+        }
+    }
+    let Ok(batch) = keeper.finish(capture, &mut recovered.tree) else {
+        anyhow::bail!("where the last transaction stands in the log is not known");
+    };
+    image.write(&batch)?;
+    let Some(job) = keeper.begin_snapshot(image, compression)? else { return Ok(None) };
+    let id = job.write(disk)?;
+    keeper.finish_snapshot(image, disk, id)?;
+    Ok(Some(id))
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started")
 }
@@ -226,7 +276,7 @@ impl Opened {
             make_directories: node.data_dir_autocreate,
             db_autocreate: node.db_autocreate,
             compression: compression(node.snapshot_compression),
-            give_up_after: None,
+            give_up_after: node.give_up_after.map(Zxid),
         };
         let started = Instant::now();
         let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;

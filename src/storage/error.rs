@@ -1,3 +1,5 @@
+//! What can go wrong with what is on disk, and what an operator can do about it.
+
 use std::fmt;
 
 use jute::DecodeError;

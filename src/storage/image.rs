@@ -552,15 +552,21 @@ pub struct Keeper {
     /// The image has no numbers yet.
     is_filling: bool,
     written_at: u64,
+    /// How long the last batch took to collect and write.
+    took_ms: u64,
     flushed_at: u64,
     unflushed_txns: u64,
     unflushed_bytes: u64,
 }
 
-/// How long the image may lag behind the tree.
+/// How long the image lags behind the tree at least, so that changes of one node fall together.
 const WRITE_EVERY_MS: u64 = 250;
+/// And how many times as long as the last write took: under load the image takes a tenth of one core, and
+/// the longer it waits, the more changes fall together.
+const REST: u64 = 9;
 const FLUSH_EVERY_MS: u64 = 60_000;
-const FLUSH_TXNS: u64 = 100_000;
+/// What a start replays at most, besides what was logged since the last batch: about a third of a second.
+const FLUSH_TXNS: u64 = 250_000;
 const FLUSH_BYTES: u64 = 32 << 20;
 
 impl Keeper {
@@ -573,6 +579,7 @@ impl Keeper {
             known: recovered.known_snapshots.clone(),
             is_filling: !matches!(recovered.image, super::ImageState::Used { .. }),
             written_at: now_ms,
+            took_ms: 0,
             flushed_at: now_ms,
             unflushed_txns: 0,
             unflushed_bytes: 0,
@@ -587,7 +594,7 @@ impl Keeper {
 
     /// When a batch is due next; at once for an image that is empty.
     pub fn next_write(&self) -> u64 {
-        if self.is_filling { self.written_at } else { self.written_at + WRITE_EVERY_MS }
+        if self.is_filling { self.written_at } else { self.written_at + WRITE_EVERY_MS.max(self.took_ms * REST) }
     }
 
     pub fn begin(&self) -> Capture {
@@ -621,9 +628,10 @@ impl Keeper {
         Ok(batch)
     }
 
-    /// After a batch was written. True if the image must be flushed now.
-    pub fn on_written(&mut self, bytes: u64, now_ms: u64) -> bool {
+    /// After a batch was written, for which work began at `begun_ms`. True if the image must be flushed now.
+    pub fn on_written(&mut self, bytes: u64, begun_ms: u64, now_ms: u64) -> bool {
         self.written_at = now_ms;
+        self.took_ms = now_ms.saturating_sub(begun_ms);
         self.is_filling = false;
         self.unflushed_bytes += bytes;
         self.unflushed_txns >= FLUSH_TXNS || self.unflushed_bytes >= FLUSH_BYTES || self.is_flush_overdue(now_ms)

@@ -38,7 +38,7 @@ pub use image::{Image, ImageError};
 pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};
-pub use snapshots::SnapshotId;
+pub use snapshots::{SnapshotId, write_tree};
 pub use trunc::{Trunc, trunc};
 
 /// One directory. A file is named by its bare name. Nothing that is written, made, renamed or removed is safe

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use super::names::SnapshotName;
 use super::{Disk, DiskError};
 use crate::id::Zxid;
-use crate::tree::snapshot::{self, Compression, Sections, SnapshotError, Target};
+use crate::tree::snapshot::{self, Compression, Sections, SnapshotError, Target, Verifier};
 use crate::tree::{LoadError, Loader, Tree, TreeRules};
 
 /// A snapshot file, told apart from any other of its name: by length and the checksum of its last bytes,
@@ -75,7 +75,9 @@ pub fn load(disk: &impl Disk, name: SnapshotName, rules: TreeRules) -> Result<(T
 
 /// Reads a snapshot to its last seal, without keeping it.
 pub fn verify(disk: &impl Disk, name: SnapshotName) -> Result<(), Unusable> {
-    read_into(disk, name, &mut snapshot::Verifier::default()).map(|_| ())
+    let mut verifier = Verifier::default();
+    read_into(disk, name, &mut verifier)?;
+    Ok(verifier.finish().map_err(SnapshotError::Load)?)
 }
 
 /// Writes the snapshot of a tree.

@@ -70,7 +70,8 @@ impl Loader {
     pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
         let missing = || LoadError::MissingAcl { path: path.into(), id: acl_id };
         let slot = self.tree.acls.use_id(acl_id).ok_or_else(missing)?;
-        let kind = self.kind(path, stat.ephemeral_owner)?;
+        let has_session = |id| self.tree.sessions.contains_key(&id);
+        let kind = kind(path, stat.ephemeral_owner, &self.tree.rules, has_session)?;
         if path.is_empty() || path == ROOT {
             if std::mem::replace(&mut self.has_root, true) {
                 return Err(LoadError::Duplicate(path.into()));
@@ -99,22 +100,6 @@ impl Loader {
         Ok(())
     }
 
-    /// An owner with the high byte ff is a session only if there is such a session (possible for server id
-    /// 255), else a TTL node, whatever `extendedTypesEnabled` says now: Java deletes all TTL nodes when the
-    /// switch is off (on-disk 4.5).
-    fn kind(&self, path: &str, owner: i64) -> Result<Kind, LoadError> {
-        let extended = owner & TTL_OWNER == TTL_OWNER;
-        Ok(match owner {
-            0 => Kind::Persistent,
-            CONTAINER_OWNER => Kind::Container,
-            _ if self.tree.sessions.contains_key(&SessionId(owner)) => Kind::Ephemeral,
-            _ if extended && owner & 0x00ff_ff00_0000_0000 == 0 => Kind::Ttl,
-            _ if owner < 0 && self.tree.rules.emulate_353_ttl => Kind::Ttl,
-            _ if extended => return Err(LoadError::InvalidOwner { path: path.into(), owner }),
-            _ => Kind::Ephemeral,
-        })
-    }
-
     /// The tree as of `last_zxid`.
     pub fn finish(mut self, last_zxid: Zxid) -> Result<Tree, LoadError> {
         if !self.has_root {
@@ -140,6 +125,27 @@ impl Loader {
         }
         Ok(self.tree)
     }
+}
+
+/// What its owner makes of a node. An owner with the high byte ff is a session only if there is such a session
+/// (possible for server id 255), else a TTL node, whatever `extendedTypesEnabled` says now: Java deletes all
+/// TTL nodes when the switch is off (on-disk 4.5).
+pub(super) fn kind(
+    path: &str,
+    owner: i64,
+    rules: &TreeRules,
+    has_session: impl FnOnce(SessionId) -> bool,
+) -> Result<Kind, LoadError> {
+    let extended = owner & TTL_OWNER == TTL_OWNER;
+    Ok(match owner {
+        0 => Kind::Persistent,
+        CONTAINER_OWNER => Kind::Container,
+        _ if has_session(SessionId(owner)) => Kind::Ephemeral,
+        _ if extended && owner & 0x00ff_ff00_0000_0000 == 0 => Kind::Ttl,
+        _ if owner < 0 && rules.emulate_353_ttl => Kind::Ttl,
+        _ if extended => return Err(LoadError::InvalidOwner { path: path.into(), owner }),
+        _ => Kind::Ephemeral,
+    })
 }
 
 impl super::NodeRef<'_> {

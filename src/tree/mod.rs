@@ -9,6 +9,7 @@
 
 pub mod acls;
 pub mod digest;
+mod index;
 mod load;
 mod node;
 pub mod quota;
@@ -162,6 +163,11 @@ impl Tree {
 
     pub fn find(&self, path: &str) -> Option<NodeRef<'_>> {
         self.nodes.find(path).map(|ix| NodeRef { tree: self, ix })
+    }
+
+    /// Makes the look-ups of these paths that will follow quicker; changes nothing.
+    pub fn prefetch<'a>(&self, paths: impl Iterator<Item = &'a str>) {
+        self.nodes.prefetch(paths);
     }
 
     pub fn last_zxid(&self) -> Zxid {

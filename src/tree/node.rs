@@ -5,10 +5,10 @@
 //! A million znodes of 100 bytes must fit into 300 MB (design.md 4): a node is 112 bytes and one block for
 //! name and data.
 
-use hashbrown::HashTable;
 use jute::records::data::StatPersisted;
 
 use super::acls::AclSlot;
+use super::index::{Index, prefetch};
 
 /// A slot of the slab.
 pub type Ix = u32;
@@ -123,15 +123,15 @@ impl Node {
 }
 
 const CHUNK: usize = 1024;
-const SHARDS: usize = 256;
+/// How many look-ups wait side by side: as many as a processor keeps under way, and some more.
+const TOGETHER: usize = 32;
 
 /// All nodes, reachable by path. The root is always there.
 #[derive(Debug)]
 pub struct Nodes {
     chunks: Vec<Vec<Node>>,
     free: Vec<Ix>,
-    /// Many small tables: each grows by itself, so no insertion waits for a million entries to move.
-    index: Box<[HashTable<Ix>]>,
+    index: Index,
     count: usize,
     hasher: foldhash::fast::FixedState,
 }
@@ -142,7 +142,7 @@ impl Nodes {
         let mut nodes = Self {
             chunks: Vec::new(),
             free: Vec::new(),
-            index: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            index: Index::default(),
             count: 0,
             hasher: foldhash::fast::FixedState::with_seed(seed),
         };
@@ -158,13 +158,7 @@ impl Nodes {
 
     /// Makes room in the index for this many nodes, so that it does not grow step by step.
     pub fn reserve(&mut self, nodes: usize) {
-        // Shards differ by a few times the root of their size.
-        let each = nodes / SHARDS;
-        let Self { chunks, index, .. } = self;
-        let stored = |ix: &Ix| spread(chunks[*ix as usize / CHUNK][*ix as usize % CHUNK].hash);
-        for shard in index.iter_mut() {
-            shard.reserve(each + 4 * each.isqrt(), stored);
-        }
+        self.index.reserve(nodes);
     }
 
     pub fn get(&self, ix: Ix) -> &Node {
@@ -192,11 +186,34 @@ impl Nodes {
             return (path.is_empty() || path == "/").then_some(ROOT);
         }
         let hash = self.hash(path);
-        self.shard(hash).find(spread(hash), |ix| self.is_at(*ix, path)).copied()
+        self.index.find(hash, |ix| self.is_at(ix, path))
     }
 
-    fn shard(&self, hash: u32) -> &HashTable<Ix> {
-        &self.index[hash as usize % SHARDS]
+    /// Asks memory for everything that looking up these paths will touch, all at once instead of one after
+    /// the other. Paths beyond the first [`TOGETHER`] are left alone.
+    pub fn prefetch<'a>(&self, paths: impl Iterator<Item = &'a str>) {
+        let mut hashes = [0; TOGETHER];
+        let mut count = 0;
+        for path in paths.take(TOGETHER) {
+            hashes[count] = self.hash(path);
+            self.index.prefetch(hashes[count]);
+            count += 1;
+        }
+        let mut found = [ROOT; TOGETHER];
+        for (hash, ix) in hashes[..count].iter().zip(&mut found) {
+            // The first with that hash is the right one, but for one in four billion.
+            *ix = self.index.find(*hash, |_| true).unwrap_or(ROOT);
+            let node = self.get(*ix);
+            prefetch(&node.stat);
+            prefetch(&node.live);
+        }
+        for ix in &found[..count] {
+            let block = &self.get(*ix).name_and_data;
+            if let (Some(first), Some(last)) = (block.first(), block.last()) {
+                prefetch(first);
+                prefetch(last);
+            }
+        }
     }
 
     fn is_at(&self, mut ix: Ix, path: &str) -> bool {
@@ -251,9 +268,7 @@ impl Nodes {
         let position = self.get(parent).children().len() as u32;
         let ix = self.place(Node { hash, parent, position, ..node });
         self.get_mut(parent).children.get_or_insert_default().push(ix);
-        let Self { chunks, index, .. } = self;
-        let stored = |ix: &Ix| spread(chunks[*ix as usize / CHUNK][*ix as usize % CHUNK].hash);
-        index[hash as usize % SHARDS].insert_unique(spread(hash), ix, stored);
+        self.index.insert(hash, ix);
         ix
     }
 
@@ -262,8 +277,7 @@ impl Nodes {
         assert!(ix != ROOT, "the root can't be removed");
         let Node { hash, parent, position, .. } = *self.get(ix);
         assert!(self.get(ix).children().is_empty(), "a node with children can't be removed");
-        let entry = self.index[hash as usize % SHARDS].find_entry(spread(hash), |other| *other == ix);
-        entry.expect("every node is in the index").remove();
+        self.index.remove(hash, ix);
         let siblings = self.get_mut(parent).children.as_mut().expect("a parent knows its child");
         siblings.swap_remove(position as usize);
         let moved = siblings.get(position as usize).copied();
@@ -281,14 +295,6 @@ impl Nodes {
         self.free.push(ix);
         self.count -= 1;
     }
-}
-
-/// The table takes its tags from the top bits and its slots from the low ones. The lowest bits of the hash
-/// are the shard, equal for all of a table, and a product's low bits depend on those alone: so the high ones
-/// are folded down.
-fn spread(hash: u32) -> u64 {
-    let product = u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ product >> 32
 }
 
 #[cfg(test)]

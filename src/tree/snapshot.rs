@@ -15,10 +15,11 @@ use jute::records::data::StatPersisted;
 use jute::{Reader, Record, Text, Writer as JuteWriter};
 use simd_adler32::Adler32;
 
-use super::{LoadError, Loader, Tree};
+use super::load::kind;
+use super::{LoadError, Loader, Tree, TreeRules};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
-use crate::path::ROOT;
+use crate::path::{BUILT_IN, ROOT};
 use crate::txn::DIGEST_VERSION;
 
 const MAGIC: [u8; 4] = *b"ZKSN";
@@ -127,9 +128,11 @@ impl Target for Loader {
     }
 }
 
-/// Only checks: what [`Loader`] would refuse, at 8 bytes per node.
+/// Only checks: what [`Loader`] would refuse, at 8 bytes per node. Owners are judged by the default rules, the
+/// strictest.
 #[derive(Default)]
 pub struct Verifier {
+    sessions: HashSet<SessionId>,
     acls: HashSet<i64>,
     nodes: HashSet<u64>,
     pub node_count: u64,
@@ -142,20 +145,29 @@ impl Verifier {
         hasher.write(path.as_bytes());
         hasher.finish()
     }
+
+    /// What is missing is known only at the end.
+    pub fn finish(self) -> Result<(), LoadError> {
+        let missing = BUILT_IN.into_iter().find(|path| !self.nodes.contains(&Self::hash(path)));
+        missing.map_or(Ok(()), |path| Err(LoadError::MissingBuiltIn(path)))
+    }
 }
 
 impl Target for Verifier {
-    fn session(&mut self, _: SessionId, _: i32) {}
+    fn session(&mut self, id: SessionId, _: i32) {
+        self.sessions.insert(id);
+    }
 
     fn acl(&mut self, id: i64, _: Vec<Acl>) -> Result<(), LoadError> {
         if id > 0 && self.acls.insert(id) { Ok(()) } else { Err(LoadError::AclId(id)) }
     }
 
-    fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, _: StatPersisted) -> Result<(), LoadError> {
+    fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
         self.node_count += 1;
         if acl_id != super::acls::OPEN_ID && !self.acls.contains(&acl_id) {
             return Err(LoadError::MissingAcl { path: path.into(), id: acl_id });
         }
+        kind(path, stat.ephemeral_owner, &TreeRules::default(), |id| self.sessions.contains(&id))?;
         let path = if path.is_empty() { ROOT } else { path };
         let parent = crate::path::split_parent(path).map_err(|_| LoadError::MissingParent(path.into()))?;
         if path != ROOT && !self.nodes.contains(&Self::hash(parent)) {
@@ -476,6 +488,8 @@ const SNAPPY_BLOCK: usize = 32 * 1024;
 const SNAPPY_MARK: u32 = u32::from_be_bytes([0x82, b'S', b'N', b'A']);
 /// No writer makes blocks that unpack to more.
 const SNAPPY_BLOCK_MAX: usize = 512 * 1024 * 1024;
+/// What three bytes of a block unpack to at most: a copy of 64.
+const SNAPPY_COPY: (usize, usize) = (3, 64);
 
 struct SnappyWriter<W> {
     out: W,
@@ -560,7 +574,9 @@ impl<R: Read> SnappyReader<R> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let size = snap::raw::decompress_len(&packed).map_err(io::Error::other)?;
-            if size > SNAPPY_BLOCK_MAX {
+            // The size is only claimed, and is set aside before the block is unpacked.
+            let possible = packed.len() / SNAPPY_COPY.0 * SNAPPY_COPY.1 + SNAPPY_COPY.1;
+            if size > possible.min(SNAPPY_BLOCK_MAX) {
                 return Err(bad("a snappy block of unreasonable size"));
             }
             self.block = snap::raw::Decoder::new().decompress_vec(&packed).map_err(io::Error::other)?.into();
@@ -579,5 +595,66 @@ impl<R: Read> Read for SnappyReader<R> {
         let len = out.len().min(self.block.len());
         self.block.copy_to_slice(&mut out[..len]);
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot of nodes without data, each with an owner.
+    fn snapshot_of(nodes: &[(&str, i64)]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), Compression::Plain).unwrap();
+        writer.count(0).unwrap();
+        writer.count(0).unwrap();
+        for (path, owner) in nodes {
+            let stat = StatPersisted { ephemeral_owner: *owner, ..StatPersisted::default() };
+            writer.node(path, None, crate::tree::acls::OPEN_ID, &stat).unwrap();
+        }
+        writer.finish(digest_section(Zxid::ZERO, None), Zxid::ZERO).unwrap().1
+    }
+
+    #[test]
+    fn a_snappy_block_is_not_believed_what_it_cannot_hold() {
+        let unpack = |block: &[u8]| {
+            let len = (block.len() as u32).to_be_bytes();
+            let mut out = Vec::new();
+            SnappyReader::new(&[&SNAPPY_HEADER[..], &len, block].concat()[..]).read_to_end(&mut out).map(|_| out)
+        };
+        // 1 MiB in five bytes; then as many of one byte as a block can hold.
+        let error = unpack(b"\x80\x80\x40\0A").unwrap_err();
+        assert_eq!(error.to_string(), "a snappy block of unreasonable size");
+        let many = vec![b'A'; SNAPPY_BLOCK];
+        let packed = snap::raw::Encoder::new().compress_vec(&many).unwrap();
+        assert!(packed.len() * 20 < many.len());
+        assert_eq!(unpack(&packed).unwrap(), many);
+    }
+
+    /// What a purge counts as a snapshot must be one that a start takes.
+    #[test]
+    fn the_verifier_refuses_what_the_loader_refuses() {
+        #[track_caller]
+        fn check(nodes: &[(&str, i64)], refusal: Option<LoadError>) {
+            let file = snapshot_of(nodes);
+            let mut loader = Loader::new(TreeRules::default());
+            let loaded = read(&file[..], Compression::Plain, &mut loader)
+                .and_then(|_| loader.finish(Zxid::ZERO).map(|_| ()).map_err(SnapshotError::from));
+            let mut verifier = Verifier::default();
+            let verified = read(&file[..], Compression::Plain, &mut verifier)
+                .and_then(|_| verifier.finish().map_err(SnapshotError::from));
+            let text = refusal.map(|refusal| refusal.to_string());
+            assert_eq!(loaded.err().map(|error| error.to_string()), text);
+            assert_eq!(verified.err().map(|error| error.to_string()), text);
+        }
+        let owner = 0xffff_0000_0000_0000_u64 as i64;
+        let built_in = BUILT_IN.map(|path| (path, 0));
+        check(&built_in, None);
+        check(&built_in[..3], Some(LoadError::MissingBuiltIn(BUILT_IN[3])));
+        check(&[("/", owner)], Some(LoadError::InvalidOwner { path: String::new(), owner }));
+        let with = |path, owner| [&built_in[..], &[(path, owner)]].concat();
+        check(&with("/a", owner), Some(LoadError::InvalidOwner { path: "/a".into(), owner }));
+        check(&with("/a", 7), None);
+        check(&with("/a/b", 0), Some(LoadError::MissingParent("/a/b".into())));
+        check(&with("/zookeeper", 0), Some(LoadError::Duplicate("/zookeeper".into())));
     }
 }

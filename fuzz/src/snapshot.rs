@@ -1,0 +1,91 @@
+//! A snapshot file, in each compression. What loads is written again in all of them, and loads to the same.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use jute::records::data::StatPersisted;
+use zooid::acl::Acl;
+use zooid::id::Zxid;
+use zooid::tree::snapshot::{Compression, SnapshotError, Verifier, read, write_tree};
+use zooid::tree::{Loader, NodeRef, Tree, TreeRules};
+
+use crate::bounded;
+
+const COMPRESSIONS: [Compression; 3] = [Compression::Plain, Compression::Gz, Compression::Snappy];
+
+pub fn snapshot(input: &[u8]) {
+    for compression in COMPRESSIONS {
+        // Short names and lists become strings and nodes; a list is held once more as the key that finds it.
+        let limit = (1 << 20) + 48 * unpacked_len(input, compression);
+        let verified = bounded(limit, || verify(input, compression));
+        let loaded = bounded(limit, || load(input, compression));
+        match (verified, loaded) {
+            (Ok(_), Ok(tree)) => check_round_trip(&tree),
+            (Err(_), Err(_)) => {}
+            (Ok(()), Err(error)) => panic!("it was verified, and does not load: {error}"),
+            (Err(error), Ok(_)) => panic!("it loads, and was not verified: {error}"),
+        }
+    }
+}
+
+/// About as many bytes as really come out, whatever any length says.
+fn unpacked_len(input: &[u8], compression: Compression) -> usize {
+    match compression {
+        Compression::Plain => input.len(),
+        Compression::Gz => {
+            let mut unpacked = flate2::read::MultiGzDecoder::new(input);
+            let (mut len, mut piece) = (0, [0; 4096]);
+            while let Ok(n @ 1..) = unpacked.read(&mut piece) {
+                len += n;
+            }
+            len
+        }
+        // Three bytes can say: copy 64.
+        Compression::Snappy => input.len() * 22,
+    }
+}
+
+fn verify(input: &[u8], compression: Compression) -> Result<(), SnapshotError> {
+    let mut verifier = Verifier::default();
+    read(input, compression, &mut verifier)?;
+    Ok(verifier.finish()?)
+}
+
+fn load(input: &[u8], compression: Compression) -> Result<Tree, SnapshotError> {
+    let mut loader = Loader::new(TreeRules::default());
+    let sections = read(input, compression, &mut loader)?;
+    Ok(loader.finish(sections.last_zxid.unwrap_or(Zxid::ZERO))?)
+}
+
+fn check_round_trip(tree: &Tree) {
+    let expected = content(tree);
+    for compression in COMPRESSIONS {
+        let (_, written) = write_tree(tree, Vec::new(), compression).expect("a Vec takes all");
+        let again = load(&written, compression).expect("what was written loads");
+        assert_eq!((again.last_zxid(), again.digest()), (tree.last_zxid(), tree.digest()));
+        assert_eq!((again.sessions(), again.data_size()), (tree.sessions(), tree.data_size()));
+        assert!(content(&again) == expected, "another tree was read than was written");
+    }
+}
+
+type Node = (Option<Vec<u8>>, i64, Vec<Acl>, StatPersisted);
+
+fn content(tree: &Tree) -> BTreeMap<String, Node> {
+    let node =
+        |node: NodeRef<'_>| (node.data().map(<[u8]>::to_vec), node.acl_id(), node.acl().to_vec(), node.persisted());
+    tree.walk().map(|(path, at)| (path, node(at))).collect()
+}
+
+/// Puts the seals of a plain snapshot right, which keep mutated ones from being taken.
+pub fn mend_snapshot(file: &mut [u8]) {
+    for _ in 0..3 {
+        let Err(SnapshotError::Seal { stored, actual, .. }) =
+            read(&*file, Compression::Plain, &mut Verifier::default())
+        else {
+            return;
+        };
+        let seal = [&stored.to_be_bytes()[..], b"\0\0\0\x01/"].concat();
+        let Some(at) = file.windows(seal.len()).position(|bytes| bytes == seal) else { return };
+        file[at..at + 8].copy_from_slice(&u64::from(actual).to_be_bytes());
+    }
+}
