@@ -7,7 +7,7 @@ fuzz_target!(|input: &[u8]| zooid_fuzz::snapshot(input));
 // One in eight keeps its wrong checksums.
 fuzz_mutator!(|file: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let size = fuzzer_mutate(file, size, max_size);
-    if seed % 8 != 0 {
+    if !seed.is_multiple_of(8) {
         zooid_fuzz::mend_snapshot(&mut file[..size]);
     }
     size

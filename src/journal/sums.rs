@@ -33,7 +33,8 @@ impl<'a, S: Source> Sums<'a, S> {
         let carried = before.0 + MODULUS - 1;
         let first = whole.0 + MODULUS - carried % MODULUS;
         let second = whole.1 + 2 * MODULUS - before.1 - (end - start) % MODULUS * carried % MODULUS;
-        Ok((((second % MODULUS) << 16) | (first % MODULUS)) as u32)
+        let (first, second) = (first % MODULUS, second % MODULUS);
+        Ok((second << 16 | first) as u32)
     }
 
     fn up_to(&mut self, at: u64) -> Result<u32, S::Error> {
