@@ -32,15 +32,15 @@ impl Clock {
         Now { mono: self.mono(), wall_ms: wall_ms() }
     }
 
-    /// A wait that should have taken `asked` at most took `took`: what is much more was a pause.
-    pub fn on_waited(&self, asked: Duration, took: Duration) -> Option<Duration> {
+    /// Someone who looks at least every `asked` looks again after `since`: if that is much later, the process
+    /// stood still, and none of it counts.
+    pub fn on_looked(&self, asked: Duration, since: Duration) -> Option<Duration> {
         const SLACK: Duration = Duration::from_millis(500);
-        let excess = took.saturating_sub(asked);
-        if excess < SLACK {
+        if since < asked + SLACK {
             return None;
         }
-        self.paused_ms.fetch_add(excess.as_millis() as i64, Ordering::Relaxed);
-        Some(excess)
+        self.paused_ms.fetch_add(since.as_millis() as i64, Ordering::Relaxed);
+        Some(since)
     }
 }
 

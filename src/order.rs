@@ -20,11 +20,12 @@ enum Waiting<R, W> {
 #[derive(Debug)]
 pub struct Gate<R, W> {
     waiting: VecDeque<Waiting<R, W>>,
+    reads: usize,
 }
 
 impl<R, W> Default for Gate<R, W> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self { waiting: VecDeque::new(), reads: 0 }
     }
 }
 
@@ -38,6 +39,20 @@ impl<R, W> Gate<R, W> {
         self.waiting.is_empty()
     }
 
+    /// Of those, the ones that wait to be answered on the spot.
+    pub fn waiting_reads(&self) -> usize {
+        self.reads
+    }
+
+    pub fn has_writes(&self) -> bool {
+        self.waiting.len() > self.reads
+    }
+
+    /// Whether [`Gate::next_read`] has something to give.
+    pub fn is_read_next(&self) -> bool {
+        matches!(self.waiting.front(), Some(Waiting::Read(_)))
+    }
+
     /// A write went on its way.
     pub fn on_write(&mut self, write: W) {
         self.waiting.push_back(Waiting::Write(write));
@@ -49,6 +64,7 @@ impl<R, W> Gate<R, W> {
             return Some(read);
         }
         self.waiting.push_back(Waiting::Read(read));
+        self.reads += 1;
         None
     }
 
@@ -66,7 +82,10 @@ impl<R, W> Gate<R, W> {
         match self.waiting.front()? {
             Waiting::Write(_) => None,
             Waiting::Read(_) => match self.waiting.pop_front() {
-                Some(Waiting::Read(read)) => Some(read),
+                Some(Waiting::Read(read)) => {
+                    self.reads -= 1;
+                    Some(read)
+                }
                 _ => unreachable!("it was a read"),
             },
         }

@@ -1,7 +1,7 @@
 //! The command line: `scripts/zkServer.sh` with Java's verbs, outputs and exit codes
 //! (config-and-operations 6.3, 8.5), the verb `snapshot`, and starts that are refused. Real processes.
 
-#![cfg(feature = "shell")]
+#![cfg(feature = "io")]
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};

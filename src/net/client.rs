@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, info, warn};
 
-use super::conn::{Asked, Conn, OnTheSpot, Phase, State};
+use super::conn::{Asked, Conn, MAX_UNREAD, OnTheSpot, Phase, State};
 use super::line::{Line, Turn};
 use crate::admin::four_letter;
 use crate::auth::Proof;
@@ -41,8 +41,9 @@ const FRESH_READ: usize = 4 << 10;
 const READ: usize = 32 << 10;
 /// Requests of one connection that may be under way; beyond, it is not read.
 const MAX_UNDER_WAY: usize = 4096;
-/// Bytes of replies that a client may leave unread; beyond, its requests wait.
-const MAX_UNREAD: usize = 1 << 20;
+/// Reads that may wait before a further write of the same client goes on its way: all of them have to be
+/// answered together then, whether the client reads or not.
+const MAX_READS_BEFORE_WRITE: usize = 32;
 /// Bytes of a reply to most reads, its data aside.
 const USUAL_REPLY: usize = 128;
 /// What a closing connection still has to send may take this long.
@@ -57,12 +58,14 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) 
         sending: BytesMut::new(),
         announced: false,
         line: shared.slots.as_ref().map(Line::new),
+        held_back: Vec::new(),
         inputs: Vec::new(),
         leaving: false,
     };
     let why = task.run(&mut stream).await;
     drop(stream);
     task.leave_line().await;
+    let held_back = task.held_back.len();
     conn.state.lock().phase = Phase::Closed;
     count_end(&shared, &conn, why);
     // Nobody adds a watch for a closed connection, so these are all.
@@ -70,6 +73,9 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) 
     shared.registry.remove(&conn);
     let unanswered = conn.state.lock().gate.len();
     shared.on_finished(unanswered);
+    if let Some(slots) = &shared.slots {
+        slots.give_back(held_back);
+    }
     let session = conn.session();
     if session != SessionId::NONE {
         shared.inputs.push(Input::Disconnected { conn: conn.id, session });
@@ -120,6 +126,8 @@ struct Task<'a> {
     announced: bool,
     /// Where requests wait if their number is limited.
     line: Option<Line<'a, Asking>>,
+    /// Requests that wait until the client has read what it has.
+    held_back: Vec<Asking>,
     /// For the Node, gathered from one read.
     inputs: Vec<Input>,
     /// The client closed its session: whatever it sends after that is ignored.
@@ -131,6 +139,17 @@ enum Event {
     Read(std::io::Result<usize>),
     Written(std::io::Result<usize>),
     Woken,
+}
+
+/// What a connection does next, besides writing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flow {
+    /// Reads what the client sends.
+    Read,
+    /// Answers what waited.
+    CatchUp,
+    /// Waits until something is written or applied.
+    Hold,
 }
 
 /// A frame after the first: its header, and what it asks.
@@ -153,6 +172,10 @@ impl Asking {
 }
 
 impl Asking {
+    fn is_write(&self) -> bool {
+        matches!(self.frame, Frame::Request(Request::Write(_)))
+    }
+
     fn path(&self) -> Option<&str> {
         match &self.frame {
             Frame::Request(Request::Read(read)) => read.path(),
@@ -167,12 +190,23 @@ impl Task<'_> {
         let connected = tokio::time::sleep(patience);
         tokio::pin!(connected);
         loop {
-            let (phase, may_read) = self.take_out();
+            let (phase, flow) = self.take_out();
             match phase {
                 Phase::Closed => return End::Closed,
                 Phase::Closing => return self.say_last_words(stream).await,
                 _ => {}
             }
+            if flow == Flow::CatchUp {
+                let caught_up = self.catch_up();
+                self.shared.inputs.push_all(&mut self.inputs);
+                if let Err(end) = caught_up {
+                    return end;
+                }
+                // The others have a turn, however much there is to catch up with.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let may_read = flow == Flow::Read;
             let event = {
                 let Self { conn, inbox, sending, line, .. } = self;
                 let waits = line.as_ref().is_some_and(|line| !line.is_empty());
@@ -207,8 +241,8 @@ impl Task<'_> {
         }
     }
 
-    /// Takes what is queued for the socket, and says whether more may be read.
-    fn take_out(&mut self) -> (Phase, bool) {
+    /// Takes what is queued for the socket, and says what may come next.
+    fn take_out(&mut self) -> (Phase, Flow) {
         let mut state = self.conn.state.lock();
         if self.sending.is_empty() {
             self.sending = std::mem::take(&mut state.out);
@@ -218,11 +252,45 @@ impl Task<'_> {
         let limit = self.shared.config.node.global_outstanding_limit as usize;
         let crowded = self.shared.counters.outstanding.load(Ordering::Relaxed) > limit
             || self.line.as_ref().is_some_and(|line| line.slots().waiting() > limit);
-        let may_read = matches!(state.phase, Phase::Fresh | Phase::Open)
-            && unread < MAX_UNREAD
-            && under_way < MAX_UNDER_WAY
-            && (under_way == 0 || !crowded);
-        (state.phase, may_read)
+        let reads_wait = state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE && !state.gate.is_read_next();
+        let flow = if !matches!(state.phase, Phase::Fresh | Phase::Open) || unread >= MAX_UNREAD || reads_wait {
+            Flow::Hold
+        } else if state.gate.is_read_next() || !self.held_back.is_empty() {
+            Flow::CatchUp
+        } else if under_way < MAX_UNDER_WAY && (under_way == 0 || !crowded) {
+            Flow::Read
+        } else {
+            Flow::Hold
+        };
+        (state.phase, flow)
+    }
+
+    /// Answers what waited until the client had read enough.
+    fn catch_up(&mut self) -> Result<(), End> {
+        let (shared, now) = (self.shared, self.shared.clock.mono());
+        let (mut replies, mut answered) = (Replies::default(), 0);
+        {
+            let tree = shared.tree.read();
+            let mut state = self.conn.state.lock();
+            while state.is_sending()
+                && state.out.len() < MAX_UNREAD
+                && let Some((asked, request)) = state.gate.next_read()
+            {
+                let start = state.out.len();
+                answer_on_the_spot(shared, self.conn, &mut state, &tree, || shared.watches.lock(), asked.xid, &request);
+                count_read(&mut replies, &request, &state.out[start..]);
+                let bytes = state.out.len() - start;
+                replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
+                answered += 1;
+            }
+        }
+        shared.on_finished(answered);
+        shared.counters.sent.fetch_add(answered as u64, Ordering::Relaxed);
+        if !replies.is_empty() {
+            shared.counters.measures.lock().add_replies(&replies);
+        }
+        let held_back = std::mem::take(&mut self.held_back);
+        self.handle(held_back, now)
     }
 
     /// Writes out what is queued, and no more.
@@ -459,8 +527,12 @@ impl Task<'_> {
     /// Answers what can be answered on the spot and gathers the rest for the Node, in order. If there are
     /// slots, each of `asking` has one.
     fn handle(&mut self, asking: Vec<Asking>, now: Mono) -> Result<(), End> {
-        let Self { shared, conn, inputs, leaving, .. } = self;
-        shared.counters.received.fetch_add(asking.len() as u64, Ordering::Relaxed);
+        let Self { shared, conn, inputs, leaving, held_back, .. } = self;
+        // What came later waits behind what waits.
+        if !held_back.is_empty() {
+            held_back.extend(asking);
+            return Ok(());
+        }
         let on_the_spot =
             |asking: &Asking| matches!(asking.frame, Frame::Request(Request::Read(_) | Request::Refused(_)));
         // Before the connection's own lock: see the order of locks in `conn`.
@@ -475,10 +547,20 @@ impl Task<'_> {
         let (mut answered, mut waiting) = (0, 0);
         let mut replies = Replies::default();
         let (came, mut end) = (asking.len(), Ok(()));
-        for Asking { xid, op, frame, arrived, held } in asking {
+        let mut asking = asking.into_iter();
+        while let Some(next) = asking.next() {
             if state.phase != Phase::Open || *leaving {
                 break;
             }
+            if state.out.len() >= MAX_UNREAD
+                || state.gate.is_read_next()
+                || next.is_write() && state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE
+            {
+                held_back.push(next);
+                held_back.extend(asking);
+                break;
+            }
+            let Asking { xid, op, frame, arrived, held } = next;
             state.stats.received += 1;
             let proving = matches!(frame, Frame::Auth(_) | Frame::Sasl { .. });
             if !proving && !shared.auth_rules.admits(&state.identities) {
@@ -539,10 +621,12 @@ impl Task<'_> {
                 }
             }
         }
+        let handled = came - held_back.len();
+        shared.counters.received.fetch_add(handled as u64, Ordering::Relaxed);
         shared.counters.sent.fetch_add(answered, Ordering::Relaxed);
         shared.counters.outstanding.fetch_add(waiting, Ordering::Relaxed);
         if let Some(slots) = &shared.slots {
-            slots.give_back(came - waiting);
+            slots.give_back(handled - waiting);
         }
         if !replies.is_empty() {
             shared.counters.measures.lock().add_replies(&replies);

@@ -22,6 +22,9 @@ use crate::session::Mono;
 use crate::stats::Summary;
 use crate::throttle::Held;
 
+/// Bytes of replies that a client may leave unread; beyond, its requests wait.
+pub const MAX_UNREAD: usize = 1 << 20;
+
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
@@ -192,14 +195,15 @@ impl Conn {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// The session, its timeout and when it was last heard of, if that was since the last call.
-    pub fn take_touch(&self) -> Option<(SessionId, i32, Mono)> {
+    /// The session, its timeout and when it was last heard of, if that was since the last call. Never later
+    /// than `now`: a frame may have been read before the clock took a pause into account.
+    pub fn take_touch(&self, now: Mono) -> Option<(SessionId, i32, Mono)> {
         let session = self.session();
         if session == SessionId::NONE || self.touched.load(Ordering::Relaxed) == HEARD_NOTHING {
             return None;
         }
         let at = self.touched.swap(HEARD_NOTHING, Ordering::Relaxed);
-        Some((session, self.timeout_ms.load(Ordering::Relaxed), at))
+        Some((session, self.timeout_ms.load(Ordering::Relaxed), at.min(now)))
     }
 
     /// True for the first of several reasons to wake the task; the caller then wakes it.

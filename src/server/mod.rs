@@ -23,7 +23,7 @@ use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::id::{ConnId, SessionId, Zxid};
-use crate::net::conn::{Asked, Conn, Conns, OnTheSpot, Phase, Registry, State};
+use crate::net::conn::{Asked, Conn, Conns, MAX_UNREAD, OnTheSpot, Phase, Registry, State};
 use crate::net::line::Slots;
 use crate::node::effect::{Effect, Notice};
 use crate::node::input::Input;
@@ -200,14 +200,15 @@ const SHORTEST_TICK_MS: Mono = 20;
 pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes)) {
     let mut inputs = Vec::new();
     let mut effects = Vec::new();
+    let mut looked = Instant::now();
     let mut last_tick = shared.clock.mono();
     while !shared.stopping.load(Ordering::Acquire) {
         let deadline = node.next_deadline().max(last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
         let wait = Duration::from_millis(until).min(LONGEST_WAIT);
-        let waiting = Instant::now();
         shared.inputs.take(wait, &mut inputs);
-        if let Some(pause) = shared.clock.on_waited(wait, waiting.elapsed()) {
+        let since = std::mem::replace(&mut looked, Instant::now()).elapsed();
+        if let Some(pause) = shared.clock.on_looked(wait, since) {
             let pause_ms = pause.as_millis() as u64;
             warn!(pause_ms, "the process stood still; no session expires because of that");
             shared.counters.measures.lock().pauses_ms.add(pause_ms as i64);
@@ -233,7 +234,7 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         }
         if now.mono >= deadline {
             last_tick = now.mono;
-            let touched = shared.registry.lock().values().filter_map(|conn| conn.take_touch()).collect();
+            let touched = shared.registry.lock().values().filter_map(|conn| conn.take_touch(now.mono)).collect();
             node.step(now, &shared.tree.read(), Input::Time { touched }, &mut effects);
         }
         node.flush(&mut effects);
@@ -398,7 +399,11 @@ impl Deliver for Delivery<'_> {
             reply(&mut state.out);
             let bytes = state.out.len() - start;
             replies.add_update(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
-            while let Some((asked, request)) = state.gate.next_read() {
+            // What comes before another write must be answered before that is applied; the rest may wait until
+            // the client has read what it has.
+            while (state.out.len() < MAX_UNREAD || state.gate.has_writes())
+                && let Some((asked, request)) = state.gate.next_read()
+            {
                 answered += 1;
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
                 let start = state.out.len();
