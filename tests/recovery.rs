@@ -303,7 +303,7 @@ fn has_warning(warning: &str, notices: &[Notice]) -> bool {
     })
 }
 
-// 1 to 8, 15 to 18, 20, 36 to 71, 76, 87: the 77 cases, each with the number of its row in `checks-on-disk.md`
+// 1 to 8, 15 to 18, 20, 36 to 71, 76, 87: the 77 cases, each with the number of its row in tests/checks.md
 #[test]
 fn each_case_has_the_outcome_that_is_wanted() {
     let cases = json("cases.json");

@@ -1,5 +1,5 @@
 //! The checks of section 13 of the data model, by number. Those that need an ensemble or look at files are
-//! listed in `checks-data-model.md`.
+//! listed in `tests/checks.md`.
 //!
 //! They run against our server, and with `ZOOID_SERVER=java` against the reference.
 

@@ -1,5 +1,5 @@
 //! The checks of section 11 of the client protocol, by number. Those that need an ensemble, TLS or SASL are
-//! listed in `checks-client-protocol.md`.
+//! listed in `tests/checks.md`.
 //!
 //! They run against our server, and with `ZOOID_SERVER=java` against the reference.
 

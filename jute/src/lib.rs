@@ -7,6 +7,7 @@
 //! Java: `org.apache.jute` (`BinaryInputArchive`, `BinaryOutputArchive`) and the generated record classes.
 
 mod error;
+pub mod op;
 mod reader;
 mod record;
 pub mod records;

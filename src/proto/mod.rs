@@ -3,7 +3,7 @@
 //! Java: `ZooDefs.OpCode`, `KeeperException.Code`, the request records.
 
 pub mod error;
-pub mod op;
 pub mod request;
 
 pub use error::ErrorCode;
+pub use jute::op;
