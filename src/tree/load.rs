@@ -88,7 +88,7 @@ impl Loader {
         if !self.has_root {
             return Err(LoadError::NoRoot(path.into()));
         }
-        let parent = path::split_parent(path).map_err(|_| LoadError::MissingParent(path.into()))?;
+        let parent = path::split_stored(path).map_err(|_| LoadError::MissingParent(path.into()))?;
         if self.last_parent.0 != parent {
             let ix = self.tree.nodes.find(parent).ok_or_else(|| LoadError::MissingParent(path.into()))?;
             self.last_parent = (parent.into(), ix);

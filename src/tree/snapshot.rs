@@ -169,7 +169,7 @@ impl Target for Verifier {
         }
         kind(path, stat.ephemeral_owner, &TreeRules::default(), |id| self.sessions.contains(&id))?;
         let path = if path.is_empty() { ROOT } else { path };
-        let parent = crate::path::split_parent(path).map_err(|_| LoadError::MissingParent(path.into()))?;
+        let parent = crate::path::split_stored(path).map_err(|_| LoadError::MissingParent(path.into()))?;
         if path != ROOT && !self.nodes.contains(&Self::hash(parent)) {
             return Err(LoadError::MissingParent(path.into()));
         }
@@ -655,6 +655,9 @@ mod tests {
         check(&with("/a", owner), Some(LoadError::InvalidOwner { path: "/a".into(), owner }));
         check(&with("/a", 7), None);
         check(&with("/a/b", 0), Some(LoadError::MissingParent("/a/b".into())));
+        check(&with("/a/", 0), Some(LoadError::MissingParent("/a/".into())));
+        check(&with("//a", 0), Some(LoadError::MissingParent("//a".into())));
+        check(&with("//", 0), Some(LoadError::MissingParent("//".into())));
         check(&with("/zookeeper", 0), Some(LoadError::Duplicate("/zookeeper".into())));
     }
 }
