@@ -116,7 +116,8 @@ impl AclTable {
 
     /// Enters a list under the id that a snapshot gave it. False if that id is taken or not positive.
     pub fn load(&mut self, id: i64, acl: Vec<Acl>) -> bool {
-        if id <= 0 {
+        // The next list gets the next id, so the largest one can't be taken.
+        if id <= 0 || id == i64::MAX {
             return false;
         }
         let Entry::Vacant(_) = self.by_id.entry(id) else { return false };
