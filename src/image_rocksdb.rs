@@ -14,7 +14,7 @@ use crate::storage::image::{Batch, TakeRow, View};
 use crate::storage::{Image, ImageError};
 
 const MEMTABLE: usize = 8 << 20;
-const BLOCK_CACHE: usize = 8 << 20;
+const BLOCK_CACHE: usize = 1 << 20;
 const BLOCK: usize = 32 << 10;
 const READ_AHEAD: usize = 2 << 20;
 
@@ -41,6 +41,12 @@ fn options() -> Options {
     table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
     table.set_block_size(BLOCK);
     let mut options = Options::default();
+    // Whoever waits for a reply comes first.
+    if let Ok(mut env) = rocksdb::Env::new() {
+        env.lower_thread_pool_cpu_priority();
+        env.lower_high_priority_thread_pool_cpu_priority();
+        options.set_env(&env);
+    }
     options.create_if_missing(true);
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);

@@ -564,6 +564,8 @@ const WRITE_EVERY_MS: u64 = 250;
 /// And how many times as long as the last write took: under load the image takes a tenth of one core, and
 /// the longer it waits, the more changes fall together.
 const REST: u64 = 9;
+/// Nodes of a batch at most, before it is written whatever the load: its memory is ours.
+const BATCH_NODES: usize = 50_000;
 const FLUSH_EVERY_MS: u64 = 60_000;
 /// What a start replays at most, besides what was logged since the last batch: about a third of a second.
 const FLUSH_TXNS: u64 = 250_000;
@@ -592,9 +594,25 @@ impl Keeper {
         self.positions.extend(records);
     }
 
-    /// When a batch is due next; at once for an image that is empty.
-    pub fn next_write(&self) -> u64 {
-        if self.is_filling { self.written_at } else { self.written_at + WRITE_EVERY_MS.max(self.took_ms * REST) }
+    /// The tree has applied everything up to `zxid`: where the last of it stands is all that counts of it.
+    /// To be called often, so that the list stays short.
+    pub fn on_applied(&mut self, zxid: Zxid) {
+        let upto = self.positions.partition_point(|position| position.zxid <= zxid);
+        if let Some(position) = upto.checked_sub(1).map(|last| self.positions[last]) {
+            self.anchor = Some(Anchor::Record(position));
+        }
+        self.positions.drain(..upto);
+        self.unflushed_txns += upto as u64;
+    }
+
+    /// When a batch is due next, with `unsaved` nodes that the image lacks; at once for an image that is
+    /// empty, or when the batch gets large.
+    pub fn next_write(&self, unsaved: usize) -> u64 {
+        if self.is_filling || unsaved >= BATCH_NODES {
+            self.written_at
+        } else {
+            self.written_at + WRITE_EVERY_MS.max(self.took_ms * REST)
+        }
     }
 
     pub fn begin(&self) -> Capture {
@@ -612,17 +630,10 @@ impl Keeper {
     /// tree's last transaction stands is not known yet.
     pub fn finish(&mut self, capture: Capture, tree: &mut Tree) -> Result<Batch, Capture> {
         let applied = tree.last_zxid();
-        let mut anchor = self.anchor;
-        let upto = self.positions.iter().take_while(|position| position.zxid <= applied).count();
-        if let Some(position) = upto.checked_sub(1).map(|last| self.positions[last]) {
-            anchor = Some(Anchor::Record(position));
-        }
+        self.on_applied(applied);
         // A leader's epoch begins at a zxid without a record.
-        let stands = anchor.filter(|a| a.zxid() == applied || applied.counter() == 0 && a.zxid() < applied);
+        let stands = self.anchor.filter(|a| a.zxid() == applied || applied.counter() == 0 && a.zxid() < applied);
         let Some(anchor) = stands else { return Err(capture) };
-        self.positions.drain(..upto);
-        self.anchor = Some(anchor);
-        self.unflushed_txns += upto as u64;
         let mut batch = capture.finish(tree, self.server, anchor);
         put_known_snapshots(&mut batch, &self.known);
         Ok(batch)
