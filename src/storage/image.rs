@@ -565,7 +565,7 @@ const WRITE_EVERY_MS: u64 = 250;
 /// the longer it waits, the more changes fall together.
 const REST: u64 = 9;
 /// Nodes of a batch at most, before it is written whatever the load: its memory is ours.
-const BATCH_NODES: usize = 50_000;
+const BATCH_NODES: usize = 100_000;
 const FLUSH_EVERY_MS: u64 = 60_000;
 /// What a start replays at most, besides what was logged since the last batch: about a third of a second.
 const FLUSH_TXNS: u64 = 250_000;
