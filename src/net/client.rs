@@ -31,7 +31,7 @@ use crate::node::input::Input;
 use crate::node::reply;
 use crate::proto::request::{Frame, Read, Request, Write, decode};
 use crate::proto::{ErrorCode, op};
-use crate::server::{Shared, answer_on_the_spot, count_read};
+use crate::server::{Shared, answer_on_the_spot};
 use crate::session::Mono;
 use crate::stats::{Replies, Throttled};
 use crate::throttle::{Asks, Held, NoRoom};
@@ -276,11 +276,8 @@ impl Task<'_> {
                 && state.out.len() < MAX_UNREAD
                 && let Some((asked, request)) = state.gate.next_read()
             {
-                let start = state.out.len();
-                answer_on_the_spot(shared, self.conn, &mut state, &tree, || shared.watches.lock(), asked.xid, &request);
-                count_read(&mut replies, &request, &state.out[start..]);
-                let bytes = state.out.len() - start;
-                replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
+                let lock = || shared.watches.lock();
+                answer_on_the_spot(shared, self.conn, &mut state, &mut replies, &tree, lock, now, (asked, request));
                 answered += 1;
             }
         }
@@ -612,11 +609,7 @@ impl Task<'_> {
                 Some((asked, request)) => {
                     let tree = tree.as_ref().expect("taken because of this request");
                     let lock = || shared.watches.lock();
-                    let start = state.out.len();
-                    answer_on_the_spot(shared, conn, &mut state, tree, lock, xid, &request);
-                    count_read(&mut replies, &request, &state.out[start..]);
-                    let bytes = state.out.len() - start;
-                    replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
+                    answer_on_the_spot(shared, conn, &mut state, &mut replies, tree, lock, now, (asked, request));
                     answered += 1;
                 }
             }

@@ -406,11 +406,7 @@ impl Deliver for Delivery<'_> {
             {
                 answered += 1;
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
-                let start = state.out.len();
-                answer_on_the_spot(shared, conn, state, tree, lock, asked.xid, &request);
-                count_read(replies, &request, &state.out[start..]);
-                let bytes = state.out.len() - start;
-                replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
+                answer_on_the_spot(shared, conn, state, replies, tree, lock, now, (asked, request));
             }
         });
         self.answered += answered;
@@ -456,30 +452,24 @@ impl Deliver for Delivery<'_> {
     }
 }
 
-/// Takes note of what a reply shows of the tree.
-pub fn count_read(replies: &mut Replies, request: &OnTheSpot, reply: &[u8]) {
-    if let OnTheSpot::Read(request) = request
-        && let Some((path, bytes)) = read::shown(request, reply)
-    {
-        replies.read.add(path, bytes);
-    }
-}
-
 /// Events that a connection may leave unread, in bytes; one that leaves more is closed, and its client
 /// catches up when it reconnects.
 const MAX_UNREAD_EVENTS: usize = 16 << 20;
 
-/// Answers a request whose turn it is, into the queue of its connection.
+/// Answers a request whose turn it is, into the queue of its connection, and counts the reply.
+#[expect(clippy::too_many_arguments, reason = "who asks, what, of which state, and where it is counted")]
 pub fn answer_on_the_spot<W: std::ops::DerefMut<Target = WatchTable>>(
     shared: &Shared,
     conn: &Conn,
     state: &mut State,
+    replies: &mut Replies,
     tree: &Tree,
     watches: impl Fn() -> W,
-    xid: i32,
-    request: &OnTheSpot,
+    now: Mono,
+    (asked, request): (Asked, OnTheSpot),
 ) {
-    match request {
+    let (start, xid) = (state.out.len(), asked.xid);
+    match &request {
         OnTheSpot::Refused(error) => reply::write_header(&mut state.out, xid, tree.last_zxid(), error.code()),
         OnTheSpot::Read(request) => {
             let reader = read::Reader {
@@ -490,6 +480,11 @@ pub fn answer_on_the_spot<W: std::ops::DerefMut<Target = WatchTable>>(
                 max_reply: shared.max_reply,
             };
             read::answer(&mut state.out, tree, watches, reader, xid, request);
+            if let Some((path, bytes)) = read::shown(request, &state.out[start..]) {
+                replies.read.add(path, bytes);
+            }
         }
     }
+    let bytes = state.out.len() - start;
+    replies.add_read(state.stats.on_answered(asked, tree.last_zxid(), now), bytes);
 }
