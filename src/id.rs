@@ -41,6 +41,13 @@ number! {
     /// A connection of a client to this server, never reused within a process.
     ConnId(u64)
 }
+number! {
+    /// A connection between a learner and its leader, never reused within a process.
+    LinkId(u64)
+}
+
+/// A member of the ensemble: the number in its `server.N` line. Java's sid.
+pub type ServerId = i64;
 
 impl Zxid {
     pub const ZERO: Self = Self(0);

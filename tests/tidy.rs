@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u8, &[&str])] = &[
     (1, &["acl", "auth", "config", "id", "journal", "path", "proto", "stats", "txn"]),
     (2, &["order", "prepare", "session", "throttle", "tree", "watch"]),
-    (3, &["storage"]),
+    (3, &["election", "storage", "zab"]),
     (4, &["node"]),
     (5, &["admin", "clock", "disk", "image_none", "image_rocksdb", "net"]),
     (6, &["bench", "lib", "main", "server"]),
