@@ -31,6 +31,9 @@ use crate::id::{LinkId, ServerId, Zxid};
 use crate::session::Mono;
 use crate::storage::epoch::{EpochFile, Epochs};
 
+/// A zxid has 31 bits for it and one for the sign.
+const LAST_EPOCH: i64 = i32::MAX as i64;
+
 #[derive(Clone, Debug)]
 pub struct LeaderRules {
     pub me: ServerId,
@@ -103,6 +106,8 @@ struct Link {
     deadline: Option<Mono>,
     /// `None` until its first word.
     learner: Option<Who>,
+    /// What brings it to the history, until it has said that it is there.
+    sync: Option<Sync>,
     /// Until this tick it counts as synced.
     synced_until: i64,
     acked: Option<Zxid>,
@@ -143,6 +148,12 @@ enum LinkStage {
     /// Holds the history; this server does not serve yet.
     Acked,
     Live,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sync {
+    Diff,
+    Snap,
 }
 
 /// Where a learner's log ends.
@@ -245,6 +256,9 @@ impl Leader {
     /// The zxid of the next proposal. There is none behind the last of an epoch: the role ends, and the next
     /// leader has a new one.
     pub fn next_zxid(&mut self, out: &mut Vec<Effect>) -> Option<Zxid> {
+        if self.stage == Stage::Over {
+            return None;
+        }
         assert!(self.is_established(), "a zxid is wanted before the epoch is established");
         if self.last_proposed.counter() >= u32::MAX - 1 {
             self.fail(Fault::EpochFull, out);
@@ -271,8 +285,8 @@ impl Leader {
     pub fn figures(&self) -> Figures {
         let mut figures = Figures {
             pending_syncs: self.syncs.len(),
-            snap_syncs: self.snap_syncs(),
-            diff_syncs: self.diff_syncs(),
+            snap_syncs: self.syncs(Sync::Snap),
+            diff_syncs: self.syncs(Sync::Diff),
             outstanding: self.outstanding.len(),
             proposal_bytes: self.proposal_bytes,
             ..Figures::default()
@@ -305,6 +319,7 @@ impl Leader {
             stage: LinkStage::AwaitsInfo,
             deadline: Some(now + self.init_limit_ms()),
             learner: None,
+            sync: None,
             synced_until: self.tick() + self.rules.init_limit_ticks + self.rules.sync_limit_ticks,
             acked: None,
             timed: Timed::default(),
@@ -535,8 +550,7 @@ impl Leader {
             let theirs = info.config_version;
             return Err(Fault::Protocol(format!("the learner's member list is of {theirs:#x}, ours of {version:#x}")));
         }
-        // There is no epoch behind the last one: the zxid has 31 bits for it.
-        if accepted >= i64::from(i32::MAX) {
+        if accepted >= LAST_EPOCH {
             return Err(Fault::Protocol(format!("the learner has accepted epoch {accepted}")));
         }
         let server = info.server.unwrap_or_else(|| {
@@ -578,7 +592,9 @@ impl Leader {
     }
 
     fn choose_epoch(&mut self, out: &mut Vec<Effect>) {
-        if self.rules.membership.is_quorum(&self.told) {
+        if self.epoch > LAST_EPOCH {
+            self.fail(Fault::Protocol(format!("epoch {} was accepted, and none is left", self.epoch - 1)), out);
+        } else if self.rules.membership.is_quorum(&self.told) {
             self.stage = Stage::SavesAccepted;
             out.push(Effect::SaveEpoch { file: EpochFile::Accepted, epoch: self.epoch });
         }
@@ -660,13 +676,16 @@ impl Leader {
             From::Log(peer) if !self.rules.force_snapshot => history.plan(peer, last, self.committed),
             _ => Plan::Snap,
         };
-        let throttled =
-            self.who(link).kind == Role::Observer && self.diff_syncs() >= self.rules.max_concurrent_diff_syncs;
         match (plan, from) {
-            (Plan::FromDisk { .. }, _) if !self.rules.sync_from_log => self.snapshot(link, history, out),
-            (Plan::Snap, _) => self.snapshot(link, history, out),
-            _ if throttled => self.drop_link(link, too_many(self.rules.max_concurrent_diff_syncs), out),
-            (Plan::FromDisk { .. }, From::Log(peer)) => self.read_log(link, peer, Before::Nothing, history, out),
+            (Plan::Snap, _) => return self.snapshot(link, history, out),
+            (Plan::FromDisk { .. }, _) if !self.rules.sync_from_log => return self.snapshot(link, history, out),
+            _ => {}
+        }
+        if let Err(fault) = self.throttle(link, Sync::Diff) {
+            return self.drop_link(link, fault, out);
+        }
+        self.link(link).sync = Some(Sync::Diff);
+        match (plan, from) {
             (Plan::Diff { zxid, behind }, _) => {
                 out.push(send(link, Packet::Diff { zxid }));
                 self.forward(now, link, behind, history, out);
@@ -675,7 +694,8 @@ impl Leader {
                 out.push(send(link, Packet::Trunc { zxid: target }));
                 self.forward(now, link, target, history, out);
             }
-            (Plan::FromDisk { .. }, From::Nowhere) => panic!("nowhere is not on disk"),
+            (Plan::FromDisk { .. }, From::Log(peer)) => self.read_log(link, peer, Before::Nothing, history, out),
+            (plan, from) => panic!("{plan:?} for a learner from {from:?}"),
         }
     }
 
@@ -687,11 +707,12 @@ impl Leader {
     }
 
     fn snapshot(&mut self, link: LinkId, history: &History, out: &mut Vec<Effect>) {
-        let max = self.rules.max_concurrent_snap_syncs;
-        if self.who(link).kind == Role::Observer && self.snap_syncs() >= max {
-            self.drop_link(link, too_many(max), out);
-            return;
+        // An attempt by way of the log has failed if there was one.
+        self.link(link).sync = None;
+        if let Err(fault) = self.throttle(link, Sync::Snap) {
+            return self.drop_link(link, fault, out);
         }
+        self.link(link).sync = Some(Sync::Snap);
         // What is applied is somewhere in the window.
         self.link(link).enter(LinkStage::SendsSnapshot { pinned: history.first_behind() }, None);
         out.push(Effect::SendSnapshot { link });
@@ -722,6 +743,7 @@ impl Leader {
         let waits_for_quorum = self.stage == Stage::Synchronizes;
         let deadline = waits_for_quorum.then(|| now + self.init_limit_ms());
         self.link(link).enter(LinkStage::Acked, deadline);
+        self.link(link).sync = None;
         if who.votes {
             self.new_leader_acks.insert(who.server);
             if let Some(acked) = self.links[&link].acked {
@@ -861,13 +883,20 @@ impl Leader {
         self.half_ticks / 2
     }
 
-    fn snap_syncs(&self) -> usize {
-        self.links.values().filter(|link| matches!(link.stage, LinkStage::SendsSnapshot { .. })).count()
+    fn syncs(&self, kind: Sync) -> usize {
+        self.links.values().filter(|link| link.sync == Some(kind)).count()
     }
 
-    fn diff_syncs(&self) -> usize {
-        let syncs = |stage| matches!(stage, LinkStage::ReadsLog { .. } | LinkStage::AwaitsAck);
-        self.links.values().filter(|link| syncs(link.stage)).count()
+    /// Whether one more may be synced this way. Whoever may vote is not kept waiting.
+    fn throttle(&self, link: LinkId, kind: Sync) -> Result<(), Fault> {
+        let max = match kind {
+            Sync::Diff => self.rules.max_concurrent_diff_syncs,
+            Sync::Snap => self.rules.max_concurrent_snap_syncs,
+        };
+        if self.who(link).kind == Role::Observer && self.syncs(kind) >= max {
+            return Err(Fault::Protocol(format!("too many concurrent syncs: {max} are allowed")));
+        }
+        Ok(())
     }
 
     fn init_limit_ms(&self) -> i64 {
@@ -976,10 +1005,6 @@ fn proposal(entry: &Entry) -> Packet {
 
 fn commit(entry: &Entry) -> Packet {
     Packet::Commit { zxid: entry.zxid }
-}
-
-fn too_many(max: usize) -> Fault {
-    Fault::Protocol(format!("too many concurrent syncs: {max} are allowed"))
 }
 
 fn unexpected(packet: &Packet, expected: &'static str) -> Fault {
