@@ -20,13 +20,21 @@
 //!
 //! Java: `Leader`, `LearnerHandler`, `Learner`, `Follower`, `Observer`; quorum-protocol 5, 6, 10, 12.3.
 
+pub mod history;
+pub mod leader;
+pub mod learner;
 pub mod packet;
+pub mod quorum;
 
 use bytes::Bytes;
 
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::storage::epoch::EpochFile;
 use packet::{Forwarded, Packet, Touched};
+
+/// The protocol version of a learner and of a leader since ZooKeeper 3.4; a learner that names a lower one speaks
+/// an older protocol.
+pub const PROTOCOL: i32 = 0x10000;
 
 /// A transaction as agreement sees it: its place, and bytes that nobody here looks into (the payload of a log
 /// record, which is also that of a PROPOSAL).
@@ -167,4 +175,14 @@ pub enum Fault {
     /// The member list has changed under us in a way that only a restart can follow.
     #[error("the ensemble's members are now: {0}")]
     Reconfigured(String),
+}
+
+/// The zxid of an epoch's NEWLEADER, which no transaction has.
+pub fn beginning_of(epoch: i64) -> Zxid {
+    Zxid(epoch << 32)
+}
+
+/// The epoch as it is compared: signed.
+pub fn epoch_of(zxid: Zxid) -> i64 {
+    zxid.0 >> 32
 }
