@@ -12,37 +12,86 @@ use crate::id::{ServerId, Zxid};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Packet {
     /// The first word of a follower.
-    FollowerInfo { accepted: i64, info: LearnerInfo },
+    FollowerInfo {
+        accepted: i64,
+        info: LearnerInfo,
+    },
     /// The first word of an observer.
-    ObserverInfo { accepted: i64, info: LearnerInfo },
-    LeaderInfo { epoch: i64, level: Option<FeatureLevel> },
+    ObserverInfo {
+        accepted: i64,
+        info: LearnerInfo,
+    },
+    LeaderInfo {
+        epoch: i64,
+        level: Option<FeatureLevel>,
+    },
     /// `current` is `None` if the epoch had been accepted before: then the learner is not counted.
-    AckEpoch { last: Zxid, current: Option<i64> },
-    Diff { zxid: Zxid },
-    Trunc { zxid: Zxid },
+    AckEpoch {
+        last: Zxid,
+        current: Option<i64>,
+    },
+    Diff {
+        zxid: Zxid,
+    },
+    Trunc {
+        zxid: Zxid,
+    },
     /// The snapshot stream follows, right behind the packet.
-    Snap { zxid: Zxid },
-    Proposal { zxid: Zxid, txn: Bytes },
-    Ack { zxid: Zxid },
-    Commit { zxid: Zxid },
+    Snap {
+        zxid: Zxid,
+    },
+    Proposal {
+        zxid: Zxid,
+        txn: Bytes,
+    },
+    Ack {
+        zxid: Zxid,
+    },
+    Commit {
+        zxid: Zxid,
+    },
     /// A committed transaction, for an observer.
-    Inform { zxid: Zxid, txn: Bytes },
-    NewLeader { zxid: Zxid, config: Option<Bytes> },
+    Inform {
+        zxid: Zxid,
+        txn: Bytes,
+    },
+    NewLeader {
+        zxid: Zxid,
+        config: Option<Bytes>,
+    },
     UpToDate,
     /// From the leader without data; from a learner with its touched sessions. An answer with null data is a
     /// fault (quorum-protocol 6.8).
-    Ping { zxid: Zxid, touched: Option<Vec<Touched>> },
+    Ping {
+        zxid: Zxid,
+        touched: Option<Vec<Touched>>,
+    },
     /// A learner asks whether a session lives.
-    Revalidate { session: i64, timeout_ms: i32 },
-    Revalidated { session: i64, valid: bool },
+    Revalidate {
+        session: i64,
+        timeout_ms: i32,
+    },
+    Revalidated {
+        session: i64,
+        valid: bool,
+    },
     Request(Forwarded),
     /// The answer to a forwarded sync; they come in the order of the requests.
     Sync,
     /// A reconfiguration is committed and takes effect: `leader` is the one who shall lead.
-    CommitAndActivate { zxid: Zxid, leader: ServerId },
-    InformAndActivate { zxid: Zxid, leader: ServerId, txn: Bytes },
+    CommitAndActivate {
+        zxid: Zxid,
+        leader: ServerId,
+    },
+    InformAndActivate {
+        zxid: Zxid,
+        leader: ServerId,
+        txn: Bytes,
+    },
     /// A type that nobody here knows; skipped (quorum-protocol 5.1).
-    Unknown { op: i32 },
+    Unknown {
+        op: i32,
+    },
 }
 
 /// Who a learner is.
