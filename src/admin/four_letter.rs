@@ -376,6 +376,10 @@ fn mntr(shared: &Shared) -> String {
     let mut quotas = BTreeMap::new();
     {
         let tree = shared.tree.read();
+        if stats.role.is_some() {
+            // Only a leader tracks them, but every server knows of them.
+            gauges.sessions = tree.sessions().len();
+        }
         gauges.nodes = tree.node_count() + 1;
         gauges.data_bytes = tree.data_size();
         gauges.ephemerals = tree.ephemeral_count();

@@ -395,16 +395,23 @@ impl Node {
     }
 
     /// Proposes what goes to the log now.
-    pub(super) fn on_flush(&mut self, now: Now, records: &Bytes) {
+    pub(super) fn on_flush(&mut self, now: Now, records: &Bytes, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
-        let Member { role: Role::Leading(leader), history, out, .. } = &mut **member else { return };
+        let Member { role: Role::Leading(leader), history, .. } = &mut **member else { return };
         if self.duty != Duty::Order {
             return;
         }
+        let mut wishes = Vec::new();
         for placed in journal::placed(records) {
             let entry = Entry { zxid: placed.zxid, txn: records.slice(placed.payload) };
-            leader.propose(now.mono, &entry, out);
+            leader.propose(now.mono, &entry, &mut wishes);
             history.push(entry);
+        }
+        for wish in wishes {
+            match wish {
+                zab::Effect::Send { link, packet } => effects.push(Effect::Peer(PeerEffect::Send { link, packet })),
+                other => unreachable!("a proposal is only sent, but {other:?}"),
+            }
         }
     }
 
@@ -610,6 +617,10 @@ impl Node {
             self.duty = Duty::None;
             effects.push(Effect::Peer(PeerEffect::StopServing));
         }
+        // A leader's epoch began behind the end of its log, and what comes next may stand before that.
+        let last = member.history.last();
+        self.last_prepared = last;
+        self.durable = self.durable.min(last);
         self.in_flight.iter_mut().for_each(|in_flight| in_flight.origin = None);
         self.sessions = crate::session::SessionTable::new(self.tick_ms);
         self.attached.clear();

@@ -267,8 +267,9 @@ impl Node {
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if !self.batch.is_empty() {
             let records = self.batch.split().freeze();
-            self.on_flush(now, &records);
-            effects.push(Effect::Append { first: self.batch_first, last: self.last_prepared, records });
+            let (first, last) = (self.batch_first, self.last_prepared);
+            effects.push(Effect::Append { first, last, records: records.clone() });
+            self.on_flush(now, &records, effects);
         }
     }
 
