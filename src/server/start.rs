@@ -119,13 +119,7 @@ pub fn serve(config: Config) -> i32 {
     let compression = compression(shared.config.node.snapshot_compression);
     let peers = match &storage {
         Storage::Alone(_) => None,
-        Storage::Member(_) => match Peers::start(&shared, &queue, &logs, runtime.handle()) {
-            Ok(peers) => Some(peers),
-            Err(error) => {
-                error!("Unexpected exception, exiting abnormally: {error:#}");
-                return EXIT_UNEXPECTED;
-            }
-        },
+        Storage::Member(_) => Some(Peers::start(&shared, &queue, &logs, runtime.handle())),
     };
 
     let log_thread = spawn("zooid-log", {
