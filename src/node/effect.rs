@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::config::Membership;
 use crate::election;
 use crate::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
+use super::Duty;
 use crate::prepare::QuotaExceeded;
 use crate::proto::ErrorCode;
 use crate::storage::epoch::EpochFile;
@@ -20,6 +21,10 @@ pub enum Effect {
     Append { first: Zxid, last: Zxid, records: Bytes },
     /// The connection has its session back.
     Attached { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// The connection has a session of its own that only this server knows of.
+    OpenedLocally { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// Its session is over; say so, then close.
+    ClosedLocally { conn: ConnId, xid: i32 },
     /// There is no such session, or the password is wrong: say so, then close.
     Refused { conn: ConnId },
     /// Close without a word.
@@ -59,8 +64,8 @@ pub enum PeerEffect {
     ReadLog { link: LinkId, after: Zxid, upto: Zxid },
     /// Queue SNAP and a snapshot on the link: of what is applied now, or later; answered by `SnapshotSent`.
     SendSnapshot { link: LinkId },
-    /// Clients are welcome; `forwarding` says that another server orders what they ask.
-    Serve { forwarding: bool },
+    /// Clients are welcome; this becomes of what they ask.
+    Serve { duty: Duty },
     /// They are not: every connection is closed, and nothing of the tree is shown.
     StopServing,
     /// The next start shall know this list of members, version included.

@@ -26,6 +26,7 @@ use crate::id::Zxid;
 use crate::net::listen;
 use crate::node::reaper::ReaperRules;
 use crate::election::ElectionRules;
+use crate::node::local::LocalRules;
 use crate::node::member::{Found, MemberRules};
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
@@ -442,6 +443,10 @@ fn member_rules(config: &Config) -> MemberRules {
         follows_config: ensemble.reconfig_enabled,
         multi_address: ensemble.multi_address,
         leader_serves: ensemble.leader_serves,
+        local_sessions: node
+            .local_sessions_enabled
+            .then_some(LocalRules { upgrade: node.local_sessions_upgrading_enabled }),
+        read_only_after_ms: node.read_only_mode_enabled.then(|| tick_ms.max(2000)),
     }
 }
 
