@@ -267,6 +267,13 @@ impl Leader {
         Some(self.last_proposed.next())
     }
 
+    /// As if the epoch's transactions up to this counter had come and gone.
+    #[cfg(test)]
+    pub fn pass_by(&mut self, counter: u32) {
+        self.last_proposed = Zxid(beginning_of(self.epoch).0 + i64::from(counter));
+        self.committed = self.last_proposed;
+    }
+
     /// The [`History`] must keep everything behind this.
     pub fn pinned(&self) -> Option<Zxid> {
         let pins = self.links.values().filter_map(|link| match link.stage {

@@ -186,3 +186,6 @@ pub fn beginning_of(epoch: i64) -> Zxid {
 pub fn epoch_of(zxid: Zxid) -> i64 {
     zxid.0 >> 32
 }
+
+#[cfg(test)]
+mod tests;
