@@ -71,7 +71,8 @@ pub enum Effect {
     },
     /// A learner's log goes on with this; answered by `on_durable`, with this or a later zxid.
     Append(Entry),
-    /// Remove everything behind this from the log; answered by `on_truncated`.
+    /// Remove everything behind this from the log; answered by `on_truncated` with what the log ends with then,
+    /// or with nothing if that would leave no tree to begin with: then nothing was changed.
     Truncate {
         target: Zxid,
     },
@@ -82,14 +83,17 @@ pub enum Effect {
         entries: Vec<Entry>,
     },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
-    /// `on_log_read`.
+    /// `on_log_read`, with all of them or, if the log does not reach back so far or they are too many to be worth
+    /// it, with nothing.
     ReadLog {
         link: LinkId,
         after: Zxid,
         upto: Zxid,
     },
-    /// A leader wants a SNAP packet and the snapshot behind it on this link: of some zxid at or behind the last
-    /// one that is applied now. Answered by `on_snapshot_sent` with that zxid.
+    /// A leader wants a SNAP packet and the snapshot behind it on this link, of whatever is applied, or a little
+    /// earlier: the window, or the log on disk, must reach back to it. Answered by `on_snapshot_sent` with its
+    /// zxid. Until then nothing else is sent on the link, and whoever carries the stream must close a link that
+    /// takes no more bytes.
     SendSnapshot {
         link: LinkId,
     },

@@ -70,7 +70,6 @@ enum Write {
     Install(Zxid, Vec<Entry>, Vec<Entry>),
 }
 
-#[expect(clippy::large_enum_variant, reason = "a few per run")]
 enum State {
     Down,
     Looking,
@@ -983,20 +982,6 @@ fn epochs(disk: &Disk) -> Epochs {
     Epochs { accepted: disk.accepted, current: disk.current, was_raised: false }
 }
 
-/// Says which seed it was if the test fails.
-struct Names(u64);
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "seed {}: ZOOID_SEED={} cargo test --no-default-features --lib zab::tests::seeds",
-                self.0, self.0
-            );
-        }
-    }
-}
-
 #[test]
 fn an_ensemble_agrees_whatever_fails() {
     let one = std::env::var("ZOOID_SEED").ok().map(|seed| seed.parse().expect("a number"));
@@ -1004,9 +989,15 @@ fn an_ensemble_agrees_whatever_fails() {
     let seeds = one.map_or(0..count, |seed: u64| seed..seed + 1);
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in seeds.clone() {
-        let _names = Names(seed);
-        let mut world = World::new(seed);
-        world.run();
+        let run = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            world.run();
+            world
+        });
+        let world = run.unwrap_or_else(|panic| {
+            eprintln!("seed {seed}: ZOOID_SEED={seed} cargo test --no-default-features --lib zab::tests::seeds");
+            std::panic::resume_unwind(panic)
+        });
         for (what, times) in world.seen {
             *seen.entry(what).or_default() += times;
         }
