@@ -100,7 +100,7 @@ enum Stage {
     },
     Synchronizes,
     Installs {
-        upto: Zxid,
+        last: Zxid,
     },
     /// NEWLEADER has come; the log must be durable.
     Flushes,
@@ -294,12 +294,9 @@ impl Learner {
 
     /// The snapshot has replaced tree and log.
     pub fn on_installed(&mut self, now: Mono, last: Zxid, out: &mut Vec<Effect>) {
-        let Stage::Installs { upto } = self.stage else { return };
-        assert!(last == upto, "the snapshot was installed up to {last} instead of {upto}");
-        self.durable = upto;
-        for entry in self.held.take().into_iter().flatten() {
-            out.push(Effect::Append(entry));
-        }
+        let Stage::Installs { last: wanted } = self.stage else { return };
+        assert!(last == wanted, "the snapshot was installed up to {last} instead of {wanted}");
+        self.durable = last;
         self.save_current(now, out);
         self.resume(now, out);
     }
@@ -509,9 +506,12 @@ impl Learner {
                 let upto = self.committed;
                 let rest = held.split_off(held.partition_point(|entry| entry.zxid <= upto));
                 let entries = std::mem::replace(held, rest);
-                self.enter(now, Stage::Installs { upto });
+                // What is not committed is installed with it: an earlier ACK of some of it may have been counted, and
+                // the log that held it goes.
+                let rest = self.held.take().expect("just looked at");
+                self.enter(now, Stage::Installs { last: rest.last().map_or(upto, |entry| entry.zxid) });
                 self.waiting_bytes = 0;
-                out.push(Effect::Install { upto, entries });
+                out.push(Effect::Install { upto, entries, rest });
             }
             None => self.save_current(now, out),
         }

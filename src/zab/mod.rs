@@ -77,10 +77,12 @@ pub enum Effect {
         target: Zxid,
     },
     /// The snapshot that came over the link, with these transactions applied to it, replaces tree, snapshots
-    /// and log; its zxid is `upto`. Answered by `on_installed`, once durable.
+    /// and log; its zxid is `upto`, and the log behind it holds `rest`, which is not committed. Answered by
+    /// `on_installed` with the last of all that, once it is durable.
     Install {
         upto: Zxid,
         entries: Vec<Entry>,
+        rest: Vec<Entry>,
     },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
     /// `on_log_read`, with all of them or, if the log does not reach back so far or they are too many to be worth
