@@ -21,8 +21,8 @@ use crate::id::{LinkId, ServerId, Zxid};
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
 use crate::node::input::{Input, PeerInput, Room, Truncation};
-use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::Recovered;
+use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::member::{Installed, MemberStore, Truncated, read_log};
 use crate::tree::{Tree, stream};
 use crate::zab::packet::Packet;
@@ -254,7 +254,12 @@ impl LearnerLinks {
         self.send(link, zxid, move |out| out.write_all(&written?));
     }
 
-    fn send(&self, link: LinkId, zxid: Zxid, write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static) {
+    fn send(
+        &self,
+        link: LinkId,
+        zxid: Zxid,
+        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static,
+    ) {
         info!(%link, "sending a snapshot of 0x{zxid:x} to a learner");
         self.links.send(link, &Packet::Snap { zxid });
         self.links.send_snapshot(link, write);
@@ -274,14 +279,23 @@ impl<V: View + Send + 'static> Learners<V> for LearnerLinks {
 }
 
 // --- throwaway ---
-pub struct ElectionNet { to: std::collections::BTreeMap<ServerId, tokio::sync::mpsc::UnboundedSender<bytes::Bytes>>, shared: Arc<Shared> }
+pub struct ElectionNet {
+    to: std::collections::BTreeMap<ServerId, tokio::sync::mpsc::UnboundedSender<bytes::Bytes>>,
+    shared: Arc<Shared>,
+}
 impl ElectionNet {
     fn send(&self, to: ServerId, body: bytes::Bytes) {
         if Some(to) == self.shared.config.ensemble.server_id {
             self.shared.inputs.push(Input::Peer(PeerInput::Notification { from: to, body }));
-        } else if let Some(tx) = self.to.get(&to) { let _ = tx.send(body); }
+        } else if let Some(tx) = self.to.get(&to) {
+            let _ = tx.send(body);
+        }
     }
-    fn resend(&self, votes: Vec<(ServerId, bytes::Bytes)>) { for (to, body) in votes { self.send(to, body) } }
+    fn resend(&self, votes: Vec<(ServerId, bytes::Bytes)>) {
+        for (to, body) in votes {
+            self.send(to, body)
+        }
+    }
 }
 fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> anyhow::Result<ElectionNet> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -300,7 +314,9 @@ fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> anyhow::Result<Elec
                         let Ok(from) = s.read_i64().await else { return };
                         while let Ok(len) = s.read_i32().await {
                             let mut b = vec![0; len as usize];
-                            if s.read_exact(&mut b).await.is_err() { return }
+                            if s.read_exact(&mut b).await.is_err() {
+                                return;
+                            }
                             shared.inputs.push(Input::Peer(PeerInput::Notification { from, body: b.into() }));
                         }
                     });
@@ -315,11 +331,17 @@ fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> anyhow::Result<Elec
             while let Some(body) = rx.recv().await {
                 if conn.is_none() {
                     conn = tokio::net::TcpStream::connect(addr.clone()).await.ok();
-                    if let Some(c) = &mut conn { if c.write_i64(me).await.is_err() { conn = None; } }
+                    if let Some(c) = &mut conn {
+                        if c.write_i64(me).await.is_err() {
+                            conn = None;
+                        }
+                    }
                 }
                 if let Some(c) = &mut conn {
                     let ok = c.write_i32(body.len() as i32).await.is_ok() && c.write_all(&body).await.is_ok();
-                    if !ok { conn = None; }
+                    if !ok {
+                        conn = None;
+                    }
                 }
             }
         });

@@ -23,9 +23,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::history::{History, Plan};
-use super::packet::{FeatureLevel, LearnerInfo, Packet};
+use super::packet::{FeatureLevel, LearnerInfo, PROTOCOL, Packet};
 use super::quorum::{AckSet, votes};
-use super::{Effect, Entry, Fault, FromLearner, PROTOCOL, beginning_of, epoch_of};
+use super::{Effect, Entry, Fault, FromLearner, beginning_of, epoch_of};
 use crate::config::{Membership, Role};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::session::Mono;

@@ -32,10 +32,6 @@ use crate::id::{LinkId, ServerId, Zxid};
 use crate::storage::epoch::EpochFile;
 use packet::{Forwarded, Packet, Touched};
 
-/// The protocol version of a learner and of a leader since ZooKeeper 3.4; a learner that names a lower one speaks
-/// an older protocol.
-pub const PROTOCOL: i32 = 0x10000;
-
 /// A transaction as agreement sees it: its place, and bytes that nobody here looks into (the payload of a log
 /// record, which is also that of a PROPOSAL).
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -200,7 +200,10 @@ fn a_learner_survives_any_packets() {
                     Effect::Truncate { target } => {
                         learner.on_truncated(0, (!random.one_in(5)).then_some(target), &mut out);
                     }
-                    Effect::Install { upto, .. } => learner.on_installed(0, upto, &mut out),
+                    Effect::Install { upto, rest, .. } => {
+                        let last = rest.last().map_or(upto, |entry| entry.zxid);
+                        learner.on_installed(0, last, &mut out);
+                    }
                     Effect::Serve { .. } => serving += 1,
                     _ => {}
                 }

@@ -67,6 +67,7 @@ enum Write {
     Epoch(EpochFile, i64),
     Append(Entry),
     Truncate(Zxid),
+    /// The tree as a sequence, up to this, and the log behind it.
     Install(Zxid, Vec<Entry>, Vec<Entry>),
 }
 
@@ -398,9 +399,10 @@ impl World {
                 self.write(at, Write::Append(entry));
             }
             Effect::Truncate { target } => self.write(at, Write::Truncate(target)),
-            Effect::Install { upto, entries } => {
-                let tree = self.servers[at].received.take().expect("a snapshot");
-                self.write(at, Write::Install(upto, tree, entries));
+            Effect::Install { upto, entries, rest } => {
+                let mut tree = self.servers[at].received.take().expect("a snapshot");
+                tree.extend(entries);
+                self.write(at, Write::Install(upto, tree, rest));
             }
             Effect::ReadLog { link, after, upto } => {
                 let delay = self.delay();
@@ -685,16 +687,24 @@ impl World {
                     }
                 });
             }
-            (None, Write::Install(upto, mut tree, entries)) => {
-                tree.extend(entries);
+            (None, Write::Install(upto, tree, rest)) => {
                 assert!(tree.last().map_or(Zxid::ZERO, |entry| entry.zxid) == upto, "a snapshot of another zxid");
                 server.disk.in_snapshot = tree.len();
                 server.disk.entries = tree;
                 server.history.reset(upto);
+                for entry in rest {
+                    server.history.push(entry.clone());
+                    server.disk.entries.push(entry);
+                }
+                let last = server.history.last();
+                for entry in &server.disk.entries {
+                    // S8.
+                    assert!(self.proposed[&entry.zxid].1 == entry.txn, "two transactions have zxid {}", entry.zxid);
+                }
                 self.see("installed");
                 self.drive(at, |server, out| {
                     if let State::Learns(learner) = &mut server.state {
-                        learner.on_installed(now, upto, out);
+                        learner.on_installed(now, last, out);
                     }
                 });
             }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::packet::{LearnerInfo, Packet};
-use super::super::{Effect, Entry, FromLeader, FromLearner, PROTOCOL};
+use super::super::packet::{LearnerInfo, PROTOCOL, Packet};
+use super::super::{Effect, Entry, FromLeader, FromLearner};
 use crate::config::{Membership, MultiAddress, parse_properties};
 use crate::id::{LinkId, Zxid};
 use crate::storage::epoch::EpochFile;
@@ -80,9 +80,10 @@ pub fn effect(effect: &Effect) -> String {
         Effect::SaveEpoch { file: EpochFile::Current, epoch } => format!("save current {epoch}"),
         Effect::Append(entry) => format!("append {}", name(entry.zxid)),
         Effect::Truncate { target } => format!("truncate {}", name(*target)),
-        Effect::Install { upto, entries } => {
-            let entries: Vec<String> = entries.iter().map(|entry| format!(" {}", name(entry.zxid))).collect();
-            format!("install {} with{}", name(*upto), entries.concat())
+        Effect::Install { upto, entries, rest } => {
+            let list =
+                |entries: &[Entry]| entries.iter().map(|entry| format!(" {}", name(entry.zxid))).collect::<String>();
+            format!("install {} with{}, then{}", name(*upto), list(entries), list(rest))
         }
         Effect::ReadLog { link: LinkId(link), after, upto } => format!("{link} read {} {}", name(*after), name(*upto)),
         Effect::SendSnapshot { link: LinkId(link) } => format!("{link} snapshot"),
