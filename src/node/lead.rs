@@ -118,10 +118,9 @@ impl Node {
             _ => return self.refuse(now, tree, session, cxid),
         };
         let identities: Vec<Identity> = match identities {
-            Some(given) => given
-                .into_iter()
-                .filter_map(|id| Some(Identity { scheme: id.scheme?, id: id.id? }))
-                .collect(),
+            Some(given) => {
+                given.into_iter().filter_map(|id| Some(Identity { scheme: id.scheme?, id: id.id? })).collect()
+            }
             None if write == Write::CloseSession => Vec::new(),
             None => return self.refuse(now, tree, session, cxid),
         };

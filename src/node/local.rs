@@ -176,12 +176,7 @@ impl Node {
     }
 
     /// Touches local sessions, and ends those that were silent too long.
-    pub(super) fn expire_local(
-        &mut self,
-        now: Now,
-        touched: &[(SessionId, i32, Mono)],
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn expire_local(&mut self, now: Now, touched: &[(SessionId, i32, Mono)], effects: &mut Vec<Effect>) {
         if self.local.len() == 0 {
             return;
         }

@@ -534,14 +534,7 @@ impl Node {
         effects.push(Effect::Peer(effect));
     }
 
-    fn install(
-        &mut self,
-        now: Now,
-        upto: Zxid,
-        entries: Vec<Entry>,
-        rest: Vec<Entry>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn install(&mut self, now: Now, upto: Zxid, entries: Vec<Entry>, rest: Vec<Entry>, effects: &mut Vec<Effect>) {
         let Some(mut tree) = self.member().received.take() else {
             return self.end_role(now, Fault::Protocol("NEWLEADER came before the snapshot".to_owned()), effects);
         };

@@ -427,9 +427,9 @@ fn log_notice(notice: &Notice) {
         }
         Notice::RoleEnded(fault) => warn!("the role has ended, a new election follows: {fault}"),
         Notice::LinkClosed { link, why } => warn!(%link, "closing the link to a learner: {why}"),
-        Notice::OtherMembers { from, text } => warn!(
-            "server {from} has a newer list of other members, and is not listened to: {text}"
-        ),
+        Notice::OtherMembers { from, text } => {
+            warn!("server {from} has a newer list of other members, and is not listened to: {text}")
+        }
         Notice::NewerConfig { from, to } => info!("the list of members has version {to:x} now, and had {from:x}"),
     }
 }
