@@ -3,5 +3,6 @@
 
 pub mod client;
 pub mod conn;
+pub mod election;
 pub mod line;
 pub mod listen;
