@@ -180,21 +180,27 @@ where
             (tree.last_zxid(), tree.unsaved())
         };
         task.keeper.on_applied(applied);
-        if stopping || now_ms() >= task.keeper.next_write(unsaved) && applied != saved {
+        let written = if stopping || now_ms() >= task.keeper.next_write(unsaved) && applied != saved {
             let next = task.keeper.begin();
-            match write(shared, queue, &mut task, std::mem::replace(&mut capture, next), &now_ms) {
-                Ok(Written::All(zxid)) => {
-                    saved = zxid;
-                    capture = task.keeper.begin();
-                }
-                Ok(Written::Later(rest)) => capture = rest,
-                Err(error) => {
-                    error!(
-                        "the image can't be written and is given up; snapshots and purges end with it, and the next \
-                         start builds it anew: {error}"
-                    );
-                    return;
-                }
+            write(shared, queue, &mut task, std::mem::replace(&mut capture, next), &now_ms)
+        } else if task.keeper.is_quiet(now_ms()) {
+            flush(&mut task, now_ms()).map(|()| Written::Nothing)
+        } else {
+            Ok(Written::Nothing)
+        };
+        match written {
+            Ok(Written::All(zxid)) => {
+                saved = zxid;
+                capture = task.keeper.begin();
+            }
+            Ok(Written::Later(rest)) => capture = rest,
+            Ok(Written::Nothing) => {}
+            Err(error) => {
+                error!(
+                    "the image can't be written and is given up; snapshots and purges end with it, and the next \
+                     start builds it anew: {error}"
+                );
+                return;
             }
         }
         if stopping {
@@ -222,10 +228,18 @@ fn yield_to_requests() {
     }
 }
 
+/// A batch is tens of megabytes in small blocks, and the allocator waits for further calls of this thread
+/// before it gives up what was freed of it: those come with the next batch, or never.
+fn give_memory_back() {
+    // SAFETY: no pointers, and it may be called at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 enum Written {
     All(Zxid),
     /// Where the tree's last transaction stands in the log is not known yet.
     Later(Capture),
+    Nothing,
 }
 
 fn write<I: Image>(
@@ -250,9 +264,17 @@ fn write<I: Image>(
         }
     };
     task.image.write(&batch)?;
-    if task.keeper.on_written(batch.bytes(), begun_ms, now_ms()) {
-        task.image.flush()?;
-        task.keeper.on_flushed(now_ms());
+    let bytes = batch.bytes();
+    drop(batch);
+    give_memory_back();
+    if task.keeper.on_written(bytes, begun_ms, now_ms()) {
+        flush(task, now_ms())?;
     }
     Ok(Written::All(zxid))
+}
+
+fn flush<I: Image>(task: &mut ImageTask<I>, now_ms: u64) -> Result<(), ImageError> {
+    task.image.flush()?;
+    task.keeper.on_flushed(now_ms);
+    Ok(())
 }
