@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Duty;
 use crate::config::Membership;
 use crate::election;
 use crate::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
@@ -20,6 +21,10 @@ pub enum Effect {
     Append { first: Zxid, last: Zxid, records: Bytes },
     /// The connection has its session back.
     Attached { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// The connection has a session of its own that only this server knows of.
+    OpenedLocally { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// Its session is over; say so, then close.
+    ClosedLocally { conn: ConnId, xid: i32 },
     /// There is no such session, or the password is wrong: say so, then close.
     Refused { conn: ConnId },
     /// Close without a word.
@@ -85,9 +90,9 @@ pub enum PeerEffect {
     SendSnapshot {
         link: LinkId,
     },
-    /// Clients are welcome; `forwarding` says that another server orders what they ask.
+    /// Clients are welcome; this becomes of what they ask.
     Serve {
-        forwarding: bool,
+        duty: Duty,
     },
     /// They are not: every connection is closed, and nothing of the tree is shown.
     StopServing,

@@ -25,6 +25,7 @@ use crate::disk::{self, FileDisk, Lock};
 use crate::election::ElectionRules;
 use crate::id::Zxid;
 use crate::net::listen;
+use crate::node::local::LocalRules;
 use crate::node::member::{Found, MemberRules};
 use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
@@ -119,13 +120,7 @@ pub fn serve(config: Config) -> i32 {
     let compression = compression(shared.config.node.snapshot_compression);
     let peers = match &storage {
         Storage::Alone(_) => None,
-        Storage::Member(_) => match Peers::start(&shared, &queue, &logs, runtime.handle()) {
-            Ok(peers) => Some(peers),
-            Err(error) => {
-                error!("Unexpected exception, exiting abnormally: {error:#}");
-                return EXIT_UNEXPECTED;
-            }
-        },
+        Storage::Member(_) => Some(Peers::start(&shared, &queue, &logs, runtime.handle())),
     };
 
     let log_thread = spawn("zooid-log", {
@@ -448,6 +443,10 @@ fn member_rules(config: &Config) -> MemberRules {
         follows_config: ensemble.reconfig_enabled,
         multi_address: ensemble.multi_address,
         leader_serves: ensemble.leader_serves,
+        local_sessions: node
+            .local_sessions_enabled
+            .then_some(LocalRules { upgrade: node.local_sessions_upgrading_enabled }),
+        read_only_after_ms: node.read_only_mode_enabled.then(|| tick_ms.max(2000)),
     }
 }
 
