@@ -94,7 +94,6 @@ struct Server {
     wakes_at: Option<Mono>,
     /// The tree that came behind a SNAP.
     received: Option<Vec<Entry>>,
-    want: Want,
 }
 
 #[derive(Debug)]
@@ -191,7 +190,6 @@ impl World {
             delivered: Vec::new(),
             wakes_at: None,
             received: None,
-            want: Want::Cheapest,
         });
         Self {
             servers: servers.collect(),
@@ -453,7 +451,6 @@ impl World {
                 let server = &mut self.servers[at];
                 server.committed = server.committed.max(committed);
                 server.serves = true;
-                server.want = Want::Cheapest;
                 self.deliver(at);
                 self.see("serving");
             }
@@ -467,17 +464,19 @@ impl World {
             }
             Effect::FromLeader(_) => {}
             Effect::Failed(fault) => {
-                if matches!(fault, Fault::NoBase(_)) {
-                    self.servers[at].want = Want::Snapshot;
-                    self.see("no base");
-                }
                 if matches!(fault, Fault::Protocol(_) | Fault::Unexpected { .. }) {
                     self.see("fault");
                 }
                 let server = &mut self.servers[at];
-                server.state = State::Looking;
+                let state = std::mem::replace(&mut server.state, State::Looking);
                 server.serves = false;
                 server.received = None;
+                // Back to the same leader, and not to an election: the leader may be waiting for this server's ACK of
+                // NEWLEADER, and the next leader could not count it among the epoch acks.
+                if let (Fault::NoBase(_), State::Learns(learner)) = (fault, state) {
+                    self.see("no base");
+                    self.follow(at, learner.leader() as usize - 1, Want::Snapshot);
+                }
             }
         }
     }
@@ -824,7 +823,7 @@ impl World {
                 && matches!(self.servers[at].state, State::Looking)
                 && (!self.faulty || !self.random.one_in(5))
             {
-                self.follow(at, elected);
+                self.follow(at, elected, Want::Cheapest);
             }
         }
     }
@@ -852,7 +851,7 @@ impl World {
         });
     }
 
-    fn follow(&mut self, at: usize, leader: usize) {
+    fn follow(&mut self, at: usize, leader: usize, want: Want) {
         let rules = LearnerRules {
             me: self.servers[at].id,
             role: self.servers[at].kind,
@@ -869,7 +868,7 @@ impl World {
         self.drive(at, |server, out| {
             let last = server.disk.last();
             server.committed = Zxid::ZERO;
-            let learner = Learner::new(rules, now, leader, link, epochs(&server.disk), last, server.want, out);
+            let learner = Learner::new(rules, now, leader, link, epochs(&server.disk), last, want, out);
             server.state = State::Learns(learner);
         });
     }
