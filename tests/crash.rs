@@ -6,10 +6,9 @@
 
 mod support;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use support::sim::{Fate, Random, SimDisk, World};
-use support::trees;
-use zooid::acl::Acl;
+use support::{trees, txns};
 use zooid::id::{SessionId, Zxid};
 use zooid::journal;
 use zooid::proto::op;
@@ -20,7 +19,7 @@ use zooid::storage::{
 };
 use zooid::tree::snapshot::Compression;
 use zooid::tree::{Tree, TreeRules, Unwatched};
-use zooid::txn::{Create, CreateKind, Header, Logged, Txn};
+use zooid::txn::{Header, Logged, Txn};
 
 const LOG: LogOptions = LogOptions { preallocate: 4096, size_limit: Some(3000), force_sync: ForceSync::Yes };
 
@@ -62,63 +61,9 @@ impl History {
     }
 
     fn invent(&mut self, random: &mut Random) -> Logged {
-        let zxid = self.last().next();
-        let session = SessionId(0x100 + random.below(2) as i64);
-        let header = Header { session, cxid: 1, zxid, time: zxid.0 * 1000 };
-        let mut tree = self.tree.borrow_mut();
-        let txn = if tree.sessions().contains_key(&session) {
-            invent_txn(random, 3)
-        } else {
-            Txn::CreateSession { timeout_ms: 4000 }
-        };
-        tree.apply(&header, &txn, &mut Unwatched);
-        let digest = (!matches!(txn, Txn::Error { .. })).then(|| tree.digest());
-        drop(tree);
-        let logged = Logged { header, txn, digest };
+        let logged = txns::invent(&mut self.tree.borrow_mut(), self.last().next(), random);
         self.logged.push(logged.clone());
         logged
-    }
-}
-
-fn invent_txn(random: &mut Random, depth: u32) -> Txn {
-    let mut name = |below: &str| format!("{below}/n{}", random.below(6));
-    let mut path = name("");
-    if random.below(3) == 0 {
-        let below = path.clone();
-        path = format!("{below}/n{}", random.below(6));
-    }
-    let path: jute::Text = path.into();
-    let data = Some(Bytes::from(vec![b'd'; random.below(400) as usize]));
-    match random.below(12) {
-        0..5 => {
-            let kind = match random.below(5) {
-                0 => CreateKind::Create2 { ephemeral: true },
-                1 => CreateKind::Container,
-                2 => CreateKind::Ttl { ms: 77 },
-                _ => CreateKind::Create { ephemeral: false },
-            };
-            let acl = if random.below(2) == 0 { Acl::open() } else { vec![Acl::new(1, "world", "anyone")] };
-            Txn::Create(Create { kind, path, data, acl: Some(acl), parent_cversion: -1 })
-        }
-        5 => Txn::Delete { op: op::DELETE, path },
-        6 | 7 => Txn::SetData { op: op::SET_DATA, path, data, version: random.below(9) as i32 },
-        8 => {
-            let acl = vec![Acl::new(random.below(31) as i32 + 1, "digest", "a:b")];
-            Txn::SetAcl { path, acl: Some(acl), version: 3 }
-        }
-        9 => Txn::Error { code: -101 },
-        10 if depth > 2 => Txn::CloseSession { paths: Some(Vec::new()) },
-        _ if depth > 2 => Txn::Multi((0..3).map(|_| loop_until_member(random)).collect()),
-        _ => Txn::Error { code: -103 },
-    }
-}
-
-fn loop_until_member(random: &mut Random) -> Txn {
-    loop {
-        match invent_txn(random, 0) {
-            Txn::Error { .. } => {}
-            member => return member,
-        }
     }
 }
 
@@ -140,7 +85,7 @@ struct Stopped;
 impl<'a> Server<'a> {
     fn start(world: &'a World, recovered: Recovered) -> Self {
         let keeper = Keeper::new(0, &recovered, 0);
-        let log = LogWriter::new(world.log.clone(), world.own.clone(), &recovered.log, LOG);
+        let log = LogWriter::new(world.log.clone(), &recovered.log, LOG);
         let purger = Purger::default();
         Self { world, tree: recovered.tree, log, keeper, purger, to_apply: Vec::new(), now_ms: 0 }
     }
@@ -222,10 +167,15 @@ fn open(world: &World, what: &str) -> Recovered {
     recover(&world.disks(), &world.image, &Options::default()).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-/// Starts after a crash, with and without the image, and holds the result against the history.
+/// Starts after a crash, with the image, without it and without anything in `dataDir/zooid`, and holds the result
+/// against the history. None of these starts may need help.
 fn check_start(world: &World, history: &mut History, what: &str) -> Recovered {
     let bare = world.without_image();
+    let own = world.without_own();
     let without = open(&bare, what);
+    let alone = open(&own, what);
+    assert_eq!(alone.last_zxid, without.last_zxid, "{what}");
+    trees::assert_equal(what, &alone.tree, &without.tree);
     let with = open(world, what);
     assert_eq!(with.last_zxid, without.last_zxid, "{what}");
     trees::assert_equal(what, &without.tree, &with.tree);
@@ -419,7 +369,7 @@ fn an_image_that_is_damaged_foreign_or_ahead_is_dropped() {
     for other in [None, Some(Txn::Error { code: -4 })] {
         let (world, _) = prepared();
         let Some(Anchor::Record(position)) = open(&world, "anchor").anchor else { panic!("no record") };
-        world.own.delete("durable");
+        world.log.delete("durable.zooid");
         world.log.edit(&position.file.to_string(), |file| {
             file.truncate(position.offset as usize);
             if let Some(txn) = other {

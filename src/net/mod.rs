@@ -6,3 +6,4 @@ pub mod conn;
 pub mod election;
 pub mod line;
 pub mod listen;
+pub mod quorum;

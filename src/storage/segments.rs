@@ -52,8 +52,6 @@ pub struct Durable {
 
 pub struct LogWriter<D> {
     disk: D,
-    /// `dataDir/zooid`, where the mark is kept.
-    own: D,
     options: LogOptions,
     file: Option<File>,
     last: Zxid,
@@ -77,10 +75,9 @@ struct File {
 
 impl<D: Disk> LogWriter<D> {
     /// Continues the log that `recover` has read.
-    pub fn new(log: D, own: D, state: &LogState, options: LogOptions) -> Self {
+    pub fn new(log: D, state: &LogState, options: LogOptions) -> Self {
         Self {
             disk: log,
-            own,
             options,
             file: None,
             last: state.last,
@@ -191,6 +188,17 @@ impl<D: Disk> LogWriter<D> {
 
     /// Makes everything appended so far durable.
     pub fn sync(&mut self) -> Result<Durable, StorageError> {
+        self.flush()?;
+        if let (Some(limit), Some(file)) = (self.options.size_limit, &self.file)
+            && file.end > limit
+        {
+            self.file = None;
+        }
+        Ok(Durable { zxid: self.durable, records: std::mem::take(&mut self.pending) })
+    }
+
+    /// As [`sync`](Self::sync), but the next sync reports it.
+    pub(super) fn flush(&mut self) -> Result<(), StorageError> {
         if self.is_broken {
             return Err(StorageError::Broken);
         }
@@ -204,12 +212,25 @@ impl<D: Disk> LogWriter<D> {
             file.synced = file.end;
             self.durable = self.last;
         }
-        if let (Some(limit), Some(file)) = (self.options.size_limit, &self.file)
-            && file.end > limit
-        {
-            self.file = None;
-        }
-        Ok(Durable { zxid: self.durable, records: std::mem::take(&mut self.pending) })
+        Ok(())
+    }
+
+    /// The log, which had been flushed, was cut: it ends with `state` now, and the next record begins a new file.
+    pub(super) fn on_cut(&mut self, state: &LogState) {
+        self.file = None;
+        self.pending.retain(|position| position.zxid <= state.last);
+        (self.last, self.durable, self.mark) = (state.last, state.last, state.mark);
+    }
+
+    /// The log was replaced or read anew, so what was to be reported of it is void or known.
+    pub(super) fn on_replaced(&mut self, state: &LogState) {
+        self.pending.clear();
+        self.on_cut(state);
+    }
+
+    /// What the log is now is not known: nothing more is taken.
+    pub(super) fn give_up(&mut self) {
+        self.is_broken = true;
     }
 
     /// The next record begins a new file. What was appended before is durable on return.
@@ -243,7 +264,7 @@ impl<D: Disk> LogWriter<D> {
     fn write_mark(&mut self, mark: Mark) -> Result<(), DiskError> {
         let serial = self.mark.map_or(1, |old| old.serial + 1);
         let mark = Mark { serial, ..mark };
-        mark.write(&self.own)?;
+        mark.write(&self.disk)?;
         self.mark = Some(mark);
         Ok(())
     }
