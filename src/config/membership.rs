@@ -120,6 +120,24 @@ impl Membership {
         self.members.values().filter(|member| member.role == Role::Observer)
     }
 
+    /// Whether the server has a voice in elections and commits.
+    pub fn is_voter(&self, id: i64) -> bool {
+        self.members.get(&id).is_some_and(|member| member.role == Role::Participant)
+    }
+
+    /// How much a server's voice counts. Without weights all count alike, even that of a stranger.
+    pub fn weight(&self, id: i64) -> i64 {
+        match &self.rule {
+            QuorumRule::Majority => 1,
+            QuorumRule::Hierarchical { weights, .. } => weights.get(&id).copied().unwrap_or(0),
+        }
+    }
+
+    /// Whether the two differ in nothing but, perhaps, their version.
+    pub fn has_same_members(&self, other: &Self) -> bool {
+        self.members == other.members && self.rule == other.rule
+    }
+
     /// Whether the servers in `ids` decide for all.
     pub fn is_quorum(&self, ids: &BTreeSet<i64>) -> bool {
         match &self.rule {
@@ -251,6 +269,14 @@ impl Endpoint {
             return Err(ConfigError::invalid(format!("{key}: Address unresolved: {host}:{port}")));
         };
         Ok(Self { host: canonical_host(host), port: parse_port(key, number)? })
+    }
+
+    /// Where a server says it is when it dials: `host:port`, the host in brackets if it has colons in it.
+    pub fn parse_announced(text: &str) -> Result<Self, ConfigError> {
+        match split_host("address", text)?[..] {
+            [host, port] => Self::parse("address", host, port),
+            _ => Err(ConfigError::invalid(format!("address: {text} does not have the form host:port"))),
+        }
     }
 
     /// Whether this is every address of the machine and not a particular one.

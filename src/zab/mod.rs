@@ -20,7 +20,11 @@
 //!
 //! Java: `Leader`, `LearnerHandler`, `Learner`, `Follower`, `Observer`; quorum-protocol 5, 6, 10, 12.3.
 
+pub mod history;
+pub mod leader;
+pub mod learner;
 pub mod packet;
+pub mod quorum;
 
 use bytes::Bytes;
 
@@ -63,25 +67,31 @@ pub enum Effect {
     },
     /// A learner's log goes on with this; answered by `on_durable`, with this or a later zxid.
     Append(Entry),
-    /// Remove everything behind this from the log; answered by `on_truncated`.
+    /// Remove everything behind this from the log; answered by `on_truncated` with what the log ends with then,
+    /// or with nothing if that would leave no tree to begin with: then nothing was changed.
     Truncate {
         target: Zxid,
     },
     /// The snapshot that came over the link, with these transactions applied to it, replaces tree, snapshots
-    /// and log; its zxid is `upto`. Answered by `on_installed`, once durable.
+    /// and log; its zxid is `upto`, and the log behind it holds `rest`, which is not committed. Answered by
+    /// `on_installed` with the last of all that, once it is durable.
     Install {
         upto: Zxid,
         entries: Vec<Entry>,
+        rest: Vec<Entry>,
     },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
-    /// `on_log_read`.
+    /// `on_log_read`, with all of them or, if the log does not reach back so far or they are too many to be worth
+    /// it, with nothing.
     ReadLog {
         link: LinkId,
         after: Zxid,
         upto: Zxid,
     },
-    /// A leader wants a SNAP packet and the snapshot behind it on this link: of some zxid at or behind the last
-    /// one that is applied now. Answered by `on_snapshot_sent` with that zxid.
+    /// A leader wants a SNAP packet and the snapshot behind it on this link, of whatever is applied, or a little
+    /// earlier: the window, or the log on disk, must reach back to it. Answered by `on_snapshot_sent` with its
+    /// zxid. Until then nothing else is sent on the link, and whoever carries the stream must close a link that
+    /// takes no more bytes.
     SendSnapshot {
         link: LinkId,
     },
@@ -168,3 +178,16 @@ pub enum Fault {
     #[error("the ensemble's members are now: {0}")]
     Reconfigured(String),
 }
+
+/// The zxid of an epoch's NEWLEADER, which no transaction has.
+pub fn beginning_of(epoch: i64) -> Zxid {
+    Zxid(epoch << 32)
+}
+
+/// The epoch as it is compared: signed.
+pub fn epoch_of(zxid: Zxid) -> i64 {
+    zxid.0 >> 32
+}
+
+#[cfg(test)]
+mod tests;
