@@ -580,6 +580,7 @@ impl Process {
                     self.drop_conn(around, id);
                 }
             }
+            PeerEffect::SaveConfig { .. } => unreachable!("the list of members does not change"),
             PeerEffect::Exit { why } => return Err(Exit(why)),
         }
         self.start_log(around);
@@ -1012,11 +1013,13 @@ impl Process {
                 })
             }
             LogJob::Install { tree, rest } => {
+                let links = &self.peers.as_ref().expect("a member has peers").links;
+                let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
                 let Installed { snapshot, last, records } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
                 };
-                around.ghosts.on_installed(host, around.machine, &tree, &rest, &snapshot, &records);
+                around.ghosts.on_installed(host, around.machine, leader, &tree, &rest, &snapshot, &records);
                 self.tree = *tree;
                 self.image_jobs.push(ImageJob::Replaced(snapshot));
                 self.positions = records;
@@ -1214,7 +1217,8 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
         },
         commit_log_count: ensemble.commit_log_count,
         config: text.into(),
-        config_version: 0,
+        follows_config: false,
+        multi_address: MultiAddress::Refused,
         leader_serves: ensemble.leader_serves,
     }
 }

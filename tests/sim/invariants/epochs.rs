@@ -40,12 +40,22 @@ impl OnDisk {
 #[derive(Default)]
 pub struct Leaders {
     by_epoch: BTreeMap<i64, Host>,
+    /// The end of the log with which each epoch's leader began.
+    histories: BTreeMap<i64, i64>,
 }
 
 impl Leaders {
     pub fn on_leading(&mut self, server: Host, epoch: i64) {
         let before = self.by_epoch.insert(epoch, server);
         holds!("S1", before.is_none(), "the epoch {epoch} is led by {server}, and was by {before:?}");
+    }
+
+    pub fn on_epoch(&mut self, epoch: i64, last: i64) {
+        self.histories.entry(epoch).or_insert(last);
+    }
+
+    pub fn history_end(&self, epoch: i64) -> i64 {
+        self.histories.get(&epoch).copied().unwrap_or(0)
     }
 
     pub fn newest(&self) -> i64 {

@@ -77,18 +77,21 @@ impl Log {
             let same = before.is_none_or(|before| *before == entry.txn);
             holds!("S8", same, "server {server} finds another transaction at {}", entry.zxid);
         }
-        let kept = self.entries.clone();
-        self.replace(base);
         // What lies below the tree may still be asked for.
-        self.entries = kept.range(..=base).map(|(zxid, payload)| (*zxid, payload.clone())).collect();
+        let kept = self.upto(base);
+        self.replace(base, kept);
         for entry in tail {
             self.push(server, entry.zxid, entry.txn.clone());
         }
     }
 
-    /// Something else stands for everything up to `last`.
-    pub fn replace(&mut self, last: i64) {
-        self.entries.clear();
+    pub fn upto(&self, last: i64) -> BTreeMap<i64, Bytes> {
+        self.entries.range(..=last).map(|(zxid, payload)| (*zxid, payload.clone())).collect()
+    }
+
+    /// A tree stands for everything up to `last`; it is made of this.
+    pub fn replace(&mut self, last: i64, made_of: BTreeMap<i64, Bytes>) {
+        self.entries = made_of;
         (self.base, self.last) = (last, last);
     }
 }

@@ -124,6 +124,7 @@ impl Ghosts {
         &mut self,
         server: Host,
         machine: &Machine,
+        leader: Option<Host>,
         tree: &Tree,
         rest: &[Entry],
         snapshot: &SnapshotId,
@@ -138,11 +139,13 @@ impl Ghosts {
         let name = snapshot.name.to_string();
         let safe = machine.snap.is_safe(&name, 0, |bytes| bytes.len() as u64 == snapshot.len);
         holds!("SnapDurable", safe, "{name} of server {server} would not survive a power cut");
-        self.logs[server].replace(base);
+        // What the tree is made of is known from whoever sent it.
+        let made_of = leader.map(|leader| self.logs[leader].upto(base)).unwrap_or_default();
+        self.logs[server].replace(base, made_of);
         for entry in rest {
             self.logs[server].push(server, entry.zxid, entry.txn.clone());
         }
-        self.prefix.on_installed(&mut self.model, server, tree);
+        self.prefix.on_started(server, tree);
         self.durable[server].on_started(server, machine, last, records);
     }
 
@@ -152,6 +155,17 @@ impl Ghosts {
 
     /// A server begins to serve, as leader or as learner.
     pub fn on_serving(&mut self, server: Host, epoch: i64, leads: bool, tree: &Tree) {
+        if leads {
+            // A leader's whole history is committed, also what only a snapshot told it.
+            let last = tree.last_zxid().0;
+            let told: Vec<(i64, Bytes)> =
+                self.logs[server].behind(self.prefix.last()).map(|(zxid, payload)| (zxid, payload.clone())).collect();
+            for (zxid, payload) in told.iter().filter(|(zxid, _)| *zxid <= last) {
+                self.prefix.commit(&mut self.model, *zxid, payload, None);
+            }
+            self.prefix.on_started(server, tree);
+        }
+        self.prefix.check_serving(server, tree);
         if leads {
             self.leadership += 1;
             self.leaders.on_leading(server, epoch);
@@ -174,6 +188,7 @@ impl Ghosts {
     pub fn on_packet(&mut self, server: Host, machine: &Machine, packet: &Packet, leads: bool, epoch: i64) {
         match packet {
             Packet::LeaderInfo { epoch, .. } => {
+                self.leaders.on_epoch(*epoch, self.logs[server].last());
                 let accepted = epochs::read(machine, "acceptedEpoch");
                 holds!("S6", accepted == Some(*epoch), "LEADERINFO({epoch}) of server {server}, which has {accepted:?} on disk");
             }
@@ -187,8 +202,8 @@ impl Ghosts {
                 let current = epochs::read(machine, "currentEpoch");
                 let epoch = i64::from(zxid.epoch());
                 holds!("S22", current == Some(epoch), "ACK({zxid}) of server {server}, which has {current:?} on disk");
-                let (logged, durable) = (self.logs[server].last(), self.durable[server].last());
-                holds!("S22", logged == durable, "ACK({zxid}) of server {server}, which has logged {logged:#x}, durable {durable:#x}");
+                let (end, durable) = (self.leaders.history_end(epoch), self.durable[server].last());
+                holds!("S22", durable >= end, "ACK({zxid}) of server {server}, where {durable:#x} is durable of {end:#x}");
             }
             Packet::Ack { zxid } if !leads => {
                 let durable = self.durable[server].last();

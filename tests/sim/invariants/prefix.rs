@@ -50,23 +50,26 @@ impl Prefix {
         self.committed.push(Committed { zxid, payload: payload.clone(), digest });
     }
 
-    /// A server begins, or goes on, with this tree.
+    /// A server begins, or goes on, with this tree. One that came as a snapshot may hold what nobody has applied
+    /// yet, and shows it to nobody before it is committed.
     pub fn on_started(&mut self, server: Host, tree: &Tree) {
         let zxid = tree.last_zxid().0;
         let upto = self.committed.partition_point(|committed| committed.zxid <= zxid);
         self.applied[server] = upto;
-        let Some(newest) = upto.checked_sub(1).map(|at| &mut self.committed[at]) else {
-            holds!("S14", tree.last_zxid().counter() == 0, "server {server} has {zxid:#x}, and nothing is committed");
-            return;
-        };
-        let is_epoch = tree.last_zxid().counter() == 0 && zxid > newest.zxid;
-        holds!("S14", newest.zxid == zxid || is_epoch, "server {server} has {zxid:#x}; up to there {:#x} is the last", newest.zxid);
-        compare(server, newest, tree);
+        if let Some(newest) = upto.checked_sub(1).map(|at| &mut self.committed[at])
+            && newest.zxid == zxid
+        {
+            compare(server, newest, tree);
+        }
     }
 
-    /// A server has a leader's tree, which may hold what nobody else has applied yet.
-    pub fn on_installed(&mut self, _: &mut Model, server: Host, tree: &Tree) {
+    /// Clients see this tree from now on.
+    pub fn check_serving(&mut self, server: Host, tree: &Tree) {
         self.on_started(server, tree);
+        let zxid = tree.last_zxid();
+        let newest = self.applied[server].checked_sub(1).map_or(0, |at| self.committed[at].zxid);
+        let is_epoch = zxid.counter() == 0 && zxid.0 > newest;
+        holds!("S14", newest == zxid.0 || is_epoch, "server {server} serves {zxid}; up to there {newest:#x} is the last");
     }
 
     pub fn on_applied(&mut self, model: &mut Model, server: Host, tree: &Tree, payload: Option<&Bytes>) {
