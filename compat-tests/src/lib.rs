@@ -15,6 +15,7 @@
 
 pub mod check;
 pub mod conversation;
+pub mod history;
 pub mod java;
 pub mod ledger;
 pub mod random;
