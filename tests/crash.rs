@@ -140,7 +140,7 @@ struct Stopped;
 impl<'a> Server<'a> {
     fn start(world: &'a World, recovered: Recovered) -> Self {
         let keeper = Keeper::new(0, &recovered, 0);
-        let log = LogWriter::new(world.log.clone(), world.own.clone(), &recovered.log, LOG);
+        let log = LogWriter::new(world.log.clone(), &recovered.log, LOG);
         let purger = Purger::default();
         Self { world, tree: recovered.tree, log, keeper, purger, to_apply: Vec::new(), now_ms: 0 }
     }
@@ -222,10 +222,15 @@ fn open(world: &World, what: &str) -> Recovered {
     recover(&world.disks(), &world.image, &Options::default()).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-/// Starts after a crash, with and without the image, and holds the result against the history.
+/// Starts after a crash, with the image, without it and without anything in `dataDir/zooid`, and holds the result
+/// against the history. None of these starts may need help.
 fn check_start(world: &World, history: &mut History, what: &str) -> Recovered {
     let bare = world.without_image();
+    let own = world.without_own();
     let without = open(&bare, what);
+    let alone = open(&own, what);
+    assert_eq!(alone.last_zxid, without.last_zxid, "{what}");
+    trees::assert_equal(what, &alone.tree, &without.tree);
     let with = open(world, what);
     assert_eq!(with.last_zxid, without.last_zxid, "{what}");
     trees::assert_equal(what, &without.tree, &with.tree);
@@ -419,7 +424,7 @@ fn an_image_that_is_damaged_foreign_or_ahead_is_dropped() {
     for other in [None, Some(Txn::Error { code: -4 })] {
         let (world, _) = prepared();
         let Some(Anchor::Record(position)) = open(&world, "anchor").anchor else { panic!("no record") };
-        world.own.delete("durable");
+        world.log.delete("durable.zooid");
         world.log.edit(&position.file.to_string(), |file| {
             file.truncate(position.offset as usize);
             if let Some(txn) = other {

@@ -14,8 +14,9 @@ use zooid::acl::Acl;
 use zooid::id::{SessionId, Zxid};
 use zooid::journal::{self, End, Scan, Source};
 use zooid::proto::op;
-use zooid::tree::snapshot::{self, Compression, Sections, SnapshotError, Target, Writer};
-use zooid::tree::{LoadError, Loader, TreeRules};
+use zooid::tree::snapshot::{self, Body, Compression, Sections, SnapshotError, Target, Writer};
+use zooid::tree::stream::{self, SnapshotParser};
+use zooid::tree::{LoadError, Loader, Tree, TreeRules};
 use zooid::txn::{Header, Logged, Txn};
 
 fn fixtures() -> PathBuf {
@@ -245,6 +246,98 @@ fn odd_snapshots_are_rejected() {
     let twice = parts.nodes[at].clone();
     parts.nodes.push(twice);
     assert_eq!(read(&parts), (Some("/app stands twice".into()), true));
+}
+
+/// The stream of a SNAP, taken in pieces, and how much of `stream` was left over.
+fn parse(stream: &[u8], mut piece: impl FnMut() -> usize) -> Result<Option<(Tree, usize)>, SnapshotError> {
+    let mut parser = SnapshotParser::new(TreeRules::default(), 2 * 0xf_ffff);
+    let (mut input, mut rest) = (BytesMut::new(), stream);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(piece().clamp(1, rest.len()));
+        input.extend_from_slice(now);
+        rest = later;
+        if let Some(mut tree) = parser.feed(&mut input)? {
+            tree.set_last_zxid(Zxid(0x77));
+            return Ok(Some((tree, input.len() + rest.len())));
+        }
+    }
+    Ok(None)
+}
+
+const SIGNATURE: &[u8] = b"\0\0\0\x0aBenWasHere";
+
+/// What Java would stream of the trees in its snapshots: the file without its header, up to the first seal.
+fn java_streams() -> Vec<(String, Vec<u8>, Tree)> {
+    let mut streams = Vec::new();
+    for (name, file) in files("snapshot.") {
+        let mut loader = Loader::new(TreeRules::default());
+        let Ok(sections) = snapshot::read(&file[..], compression(&name), &mut loader) else { continue };
+        let sections = 13 + 20 + 13 + if sections.last_zxid.is_some() { 8 + 13 } else { 0 };
+        let unpacked = unpack(&file, compression(&name));
+        let stream = [&unpacked[16..unpacked.len() - sections], SIGNATURE].concat();
+        streams.push((name, stream, loader.finish(Zxid(0x77)).unwrap()));
+    }
+    assert!(streams.len() > 25, "{}", streams.len());
+    streams
+}
+
+/// quorum-protocol 5.7; 12.1, check 21.
+#[test]
+fn a_streamed_tree_arrives_whole_in_whatever_pieces() {
+    let mut random = Random(21);
+    for (name, java, tree) in java_streams() {
+        let ours = stream::write_tree(&tree, Vec::new()).unwrap();
+        for stream in [java, ours] {
+            for most in [1, 7, 300, 1 << 20] {
+                let followed = [&stream[..], b"\0\0\0\x04"].concat();
+                let (arrived, left) =
+                    parse(&followed, || 1 + random.below(most) as usize).unwrap().expect("it is whole");
+                assert_eq!(left, 4, "{name}: what follows is left alone");
+                support::trees::assert_equal(&name, &tree, &arrived);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_cut_stream_passes_and_no_damage_harms() {
+    let mut random = Random(22);
+    let (_, stream, _) = java_streams().into_iter().find(|(name, ..)| name.contains("snapshot.13")).unwrap();
+    for len in 0..stream.len() {
+        assert!(parse(&stream[..len], || len).unwrap().is_none(), "cut to {len}");
+    }
+    for at in stream.len() - SIGNATURE.len()..stream.len() {
+        let mut bytes = stream.clone();
+        bytes[at] ^= 1;
+        assert!(matches!(parse(&bytes, || 100), Err(SnapshotError::Malformed("the signature"))));
+    }
+    // There is no checksum: a changed byte may give another tree, but nothing worse.
+    let mut refused = 0;
+    for _ in 0..4000 {
+        let mut bytes = stream.clone();
+        bytes[random.below(stream.len() as u64) as usize] ^= 1 << random.below(8);
+        refused += u32::from(!matches!(parse(&bytes, || 1000), Ok(Some(_))));
+    }
+    assert!(refused > 400, "{refused}");
+}
+
+#[test]
+fn a_stream_s_length_is_refused_before_its_bytes_come() {
+    for (stream, what) in [
+        (&b"\0\0\0\0\0\0\0\0\0\x1f\xff\xff"[..], "a path"),
+        (b"\0\0\0\0\0\0\0\0\xff\xff\xff\xff", "a path"),
+        (b"\0\0\0\0\0\0\0\0\0\0\0\0\x7f\xff\xff\xff", "a node's data"),
+        (b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\xff\xff\xff\xff", "an access list"),
+        (b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\x1f\0\x1f\xff\xff", "an access list"),
+    ] {
+        match parse(stream, || 1) {
+            Err(SnapshotError::Malformed(found)) => assert_eq!(found, what),
+            other => panic!("{what}: {:?}", other.err()),
+        }
+    }
+    // A count is no length: what it counts is waited for.
+    assert!(parse(b"\x7f\xff\xff\xff", || 1).unwrap().is_none());
+    assert!(parse(b"\0\0\0\0\x7f\xff\xff\xff", || 1).unwrap().is_none());
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn batch(zxids: std::ops::RangeInclusive<i64>) -> BytesMut {
 
 fn writer(world: &World, options: LogOptions) -> LogWriter<support::sim::SimDisk> {
     let recovered = recover(&world.disks(), &world.image, &Options::default()).unwrap();
-    LogWriter::new(world.log.clone(), world.own.clone(), &recovered.log, options)
+    LogWriter::new(world.log.clone(), &recovered.log, options)
 }
 
 const SMALL: LogOptions =
@@ -75,7 +75,7 @@ fn a_roll_and_a_restart_begin_new_files() {
     let mut second = writer(&world, SMALL);
     append(&mut second, 4..=4);
     second.sync().unwrap();
-    assert_eq!(world.log.names(), ["log.1", "log.3", "log.4"]);
+    assert_eq!(world.log.names(), ["durable.zooid", "log.1", "log.3", "log.4"]);
     world.crash(Fate::Lost, &mut Random(1));
     let recovered = recover(&world.disks(), &world.image, &Options::default()).unwrap();
     assert_eq!(recovered.last_zxid, Zxid(4));
@@ -89,7 +89,7 @@ fn a_file_above_the_limit_is_followed_by_another() {
         append(&mut writer, zxid..=zxid);
         writer.sync().unwrap();
     }
-    assert_eq!(world.log.names(), ["log.1", "log.4"]);
+    assert_eq!(world.log.names(), ["durable.zooid", "log.1", "log.4"]);
 }
 
 // 31; design.md 3 "Disk errors"
@@ -107,12 +107,12 @@ fn a_full_disk_leaves_the_log_as_it_was_and_is_left_behind() {
     assert!(world.log.content("log.1").unwrap() == before);
     writer.roll().unwrap();
     assert!(matches!(writer.append(Zxid(2), Zxid(80), &large), Err(StorageError::Full(_))));
-    assert_eq!(world.log.names(), ["log.1"]);
+    assert_eq!(world.log.names(), ["durable.zooid", "log.1"]);
     world.set_room(Some(1 << 22));
     assert!(writer.has_room().unwrap());
     writer.append(Zxid(2), Zxid(80), &large).unwrap();
     assert_eq!(writer.sync().unwrap().zxid, Zxid(80));
-    assert_eq!(world.log.names(), ["log.1", "log.2"]);
+    assert_eq!(world.log.names(), ["durable.zooid", "log.1", "log.2"]);
 }
 
 // 33

@@ -8,13 +8,15 @@ mod support;
 use std::path::PathBuf;
 
 use base64::Engine;
+use bytes::BytesMut;
 use serde_json::Value;
 use support::sim::World;
 use support::trees;
 use zooid::acl::Acl;
 use zooid::id::{SessionId, Zxid};
-use zooid::storage::image::{Keeper, Progress};
+use zooid::storage::image::{Keeper, Progress, StreamJob};
 use zooid::storage::{Image, ImageState, Notice, Options, Recovered, Refusal, Replay, StorageError, recover};
+use zooid::tree::stream::SnapshotParser;
 use zooid::tree::{NodeRef, TreeRules};
 
 const SETS: [&str; 9] = [
@@ -187,6 +189,27 @@ fn each_set_opens_to_the_same_state_with_an_image() {
         assert_eq!(second.replayed, 0);
         assert_expected(set, &second);
         trees::assert_equal(set, &first.tree, &second.tree);
+    }
+}
+
+/// quorum-protocol 12.1, check 21; design.md D9.
+#[test]
+fn a_learner_gets_the_image_s_state_as_a_stream() {
+    for set in SETS {
+        let world = world(set);
+        let mut recovered = open_plainly(&world);
+        world.image.open().unwrap();
+        assert!(StreamJob::begin(&world.image).unwrap().is_none(), "an image without numbers is no state");
+        fill_image(&world, &mut recovered);
+        let job = StreamJob::begin(&world.image).unwrap().expect("it was filled");
+        // What comes later is not in it.
+        world.image.damage();
+        let mut stream = Vec::new();
+        job.write(&mut stream).unwrap();
+        let mut parser = SnapshotParser::new(TreeRules::default(), usize::MAX);
+        let mut tree = parser.feed(&mut BytesMut::from(&stream[..])).unwrap().expect("it is all there");
+        tree.set_last_zxid(job.zxid());
+        trees::assert_equal(set, &recovered.tree, &tree);
     }
 }
 

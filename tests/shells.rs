@@ -92,7 +92,7 @@ fn a_java_directory_is_taken_over_and_goes_on() {
     let mut keeper = fill(&image, &mut first);
 
     let log_options = LogOptions { preallocate: 1 << 20, size_limit: None, force_sync: ForceSync::Yes };
-    let mut log = LogWriter::new(&disks.log, &disks.own, &first.log, log_options);
+    let mut log = LogWriter::new(&disks.log, &first.log, log_options);
     let mut records = BytesMut::new();
     for zxid in 0x7b..0x100 {
         let (header, txn) = create(zxid, &format!("/app/more-{zxid}"));
@@ -199,7 +199,7 @@ fn a_start_with_a_million_znodes() {
     let image = RocksImage::new(&path);
     let options = Options { rules: TreeRules { seed: 7, ..TreeRules::default() }, ..Options::default() };
     let mut recovered = recover(&disks, &image, &options).unwrap();
-    let mut log = LogWriter::new(&disks.log, &disks.own, &recovered.log, LogOptions::default());
+    let mut log = LogWriter::new(&disks.log, &recovered.log, LogOptions::default());
     let mut keeper = Keeper::new(0, &recovered, 0);
     let begun = Instant::now();
     let mut zxid = 0;

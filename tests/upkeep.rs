@@ -58,7 +58,7 @@ fn records(zxids: std::ops::RangeInclusive<i64>, data: &[u8]) -> BytesMut {
 /// Logs creates in files that begin with the given zxids, and ends with the last.
 fn log(world: &World, starts: &[i64], last: i64) {
     let recovered = open(world).unwrap();
-    let mut writer = LogWriter::new(world.log.clone(), world.own.clone(), &recovered.log, LOG);
+    let mut writer = LogWriter::new(world.log.clone(), &recovered.log, LOG);
     for (at, start) in starts.iter().enumerate() {
         let end = starts.get(at + 1).map_or(last, |next| next - 1);
         writer.append(Zxid(*start), Zxid(end), &records(*start..=end, b"data")).unwrap();
@@ -180,7 +180,10 @@ fn a_purge_keeps_what_the_retained_snapshots_need_and_every_unknown_name() {
     let purged = Purger::default().purge(&world.log, &world.snap, 1).unwrap();
     assert_eq!(purged.removed, ["snapshot.0", "snapshot.a", "snapshot.14", "log.1", "log.b"]);
     assert_eq!(world.snap.names(), ["snapshot.1.tmp", "snapshot.1e", "snapshot.28", "snapshot.32", "snapshot.zz"]);
-    assert_eq!(world.log.names(), ["aside.log.1", "log.1.bak", "log.15", "log.1f", "log.29", "log.zz", "readme"]);
+    assert_eq!(
+        world.log.names(),
+        ["aside.log.1", "durable.zooid", "log.1.bak", "log.15", "log.1f", "log.29", "log.zz", "readme"]
+    );
     for newer in ["snapshot.32", "snapshot.28"] {
         world.snap.delete(newer);
         assert_eq!(open(&world).unwrap().last_zxid, Zxid(50));
@@ -286,7 +289,7 @@ impl ParseLog for str {
 fn torn_batch(marked: bool) -> World {
     let world = World::new();
     let recovered = open(&world).unwrap();
-    let mut writer = LogWriter::new(world.log.clone(), world.own.clone(), &recovered.log, LOG);
+    let mut writer = LogWriter::new(world.log.clone(), &recovered.log, LOG);
     writer.append(Zxid(1), Zxid(9), &records(1..=9, b"data")).unwrap();
     writer.sync().unwrap();
     if marked {
@@ -310,7 +313,7 @@ fn a_hole_with_valid_records_behind_is_a_torn_batch_above_the_mark_and_corruptio
 
     // No mark, as in Java's files: refused, with the lost zxids and the way out.
     let world = torn_batch(true);
-    world.own.delete("durable");
+    world.log.delete("durable.zooid");
     let Refusal::Damaged { damage, last, .. } = refusal(open(&world)) else { panic!("not damaged") };
     assert!(damage.sector_missing && damage.behind.unwrap().last == Zxid(30));
     let options = Options { give_up_after: Some(last), ..Options::default() };
@@ -326,7 +329,7 @@ fn a_hole_with_valid_records_behind_is_a_torn_batch_above_the_mark_and_corruptio
 fn a_log_that_ends_before_what_was_durable_is_refused() {
     let world = World::new();
     let recovered = open(&world).unwrap();
-    let mut writer = LogWriter::new(world.log.clone(), world.own.clone(), &recovered.log, LOG);
+    let mut writer = LogWriter::new(world.log.clone(), &recovered.log, LOG);
     writer.append(Zxid(1), Zxid(9), &records(1..=9, b"data")).unwrap();
     let durable = writer.sync().unwrap();
     writer.write_durable_mark().unwrap();
@@ -370,7 +373,7 @@ fn files_without_a_header_are_set_aside_or_passed_over() {
         world.log.put("log.7", content);
         world.log.put("log.15", content);
         assert_eq!(open(&world).unwrap().last_zxid, Zxid(20));
-        assert_eq!(world.log.names(), ["aside.log.15", "log.1", "log.7", "log.b"]);
+        assert_eq!(world.log.names(), ["aside.log.15", "durable.zooid", "log.1", "log.7", "log.b"]);
         log(&world, &[21], 22);
         assert_eq!(open(&world).unwrap().last_zxid, Zxid(22));
     }

@@ -141,7 +141,7 @@ static int on_open(int fd, const char *path, int flags) {
     if (!head || fd < 0 || fd >= FDS) return fd;
     int log = strstr(path, "/version-2/log.") != NULL;
     unsigned char kind = NOTHING;
-    if (log || ends_with(path, "/zooid/durable")) kind = TRACKED;
+    if (log || ends_with(path, "/version-2/durable.zooid")) kind = TRACKED;
     else if (ends_with(path, "/version-2")) kind = DIRECTORY;
     is_log[fd] = log;
     kinds[fd] = kind;

@@ -91,7 +91,7 @@ impl Shim {
         made.expect("cannot make room for the trace");
         self.file.write_all_at(&HEAD_BYTES.to_le_bytes(), 0).expect("cannot write to the trace");
         self.before.clear();
-        let mark = data_dir.map(|dir| dir.join("zooid/durable"));
+        let mark = data_dir.map(|dir| dir.join("version-2/durable.zooid"));
         if let Some(path) = mark
             && let Ok(bytes) = fs::read(&path)
         {
@@ -398,14 +398,12 @@ impl Trace {
         const O_CREAT: u64 = 0o100;
         const O_TRUNC: u64 = 0o1000;
         let path = String::from_utf8_lossy(event.payload).into_owned();
-        if !is_log(&path) && !path.ends_with("/durable") {
+        if !is_log(&path) && !path.ends_with("/durable.zooid") {
             return;
         }
         let made = event.offset & O_TRUNC != 0 || event.offset & O_CREAT != 0 && !self.files.contains_key(&path);
         if made {
-            // The name of the mark is not the logs' directory's business.
-            let named = (!is_log(&path)).then_some(event.at);
-            let file = FileTrace { created: event.at, named, known: true, ..FileTrace::default() };
+            let file = FileTrace { created: event.at, known: true, ..FileTrace::default() };
             self.files.insert(path.clone(), file);
         }
         self.files.entry(path.clone()).or_default();

@@ -71,8 +71,11 @@ fn a_power_cut_loses_nothing_acknowledged() {
         |world, round| {
             let fate = if round % 4 == 0 { Fate::All } else { Fate::Some };
             world.cut_power(fate);
-            if round % 3 == 0 {
-                fs::remove_dir_all(world.server.data_dir().join("zooid/image")).expect("there is an image");
+            let zooid = world.server.data_dir().join("zooid");
+            match round % 3 {
+                0 => fs::remove_dir_all(zooid.join("image")).expect("there is an image"),
+                1 => fs::remove_dir_all(zooid).expect("there is a directory zooid"),
+                _ => {}
             }
         },
         |random| if random.percent(50) { busy_upkeep(random) } else { Setup::standalone() },

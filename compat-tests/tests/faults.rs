@@ -222,10 +222,11 @@ mod damage {
 
     #[test]
     fn a_log_that_ends_within_its_last_record_is_opened_without_it() {
-        // Without our own records, as Java leaves a directory, nothing says that the last one was durable.
+        // Without our own files, as Java leaves a directory, nothing says that the last one was durable.
         let mut server = server_with_log(10);
         server.kill9();
         fs::remove_dir_all(server.data_dir().join("zooid")).expect("there is a directory zooid");
+        fs::remove_file(server.data_dir().join("version-2/durable.zooid")).expect("there is a mark");
         let log = log_file(&server);
         let last = records(&log).pop().expect("it has records");
         let file = OpenOptions::new().write(true).open(&log).expect("a log can be written");

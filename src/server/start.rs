@@ -302,8 +302,8 @@ impl Opened {
             size_limit: node.txn_log_size_limit_kb.map(|kb| kb * 1024),
             force_sync: if node.force_sync { ForceSync::Yes } else { ForceSync::No },
         };
-        let Disks { log, snap, own, .. } = disks();
-        let writer = LogWriter::new(log, own, &recovered.log, log_options);
+        let Disks { log, snap, .. } = disks();
+        let writer = LogWriter::new(log, &recovered.log, log_options);
         let logs = FileDisk::new(version_dir(&node.data_log_dir));
         Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs, writer })
     }

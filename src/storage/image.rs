@@ -13,6 +13,7 @@
 //! design.md D4.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use jute::records::data::StatPersisted;
@@ -24,8 +25,9 @@ use super::{Position, snapshots};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
 use crate::path::ROOT;
-use crate::tree::snapshot::Compression;
-use crate::tree::{LoadError, Loader, NodeRef, Tree, TreeRules};
+use crate::tree::snapshot::{self, Body, Compression};
+use crate::tree::stream;
+use crate::tree::{LoadError, Loader, NodeRef, Tree, TreeRules, read_stat};
 
 /// An ordered store of rows that is a cache: its loss costs time only. What was written is there at once, but
 /// safe from a crash only after `flush`; a crash takes whole batches, the newest first.
@@ -153,17 +155,7 @@ fn node_row(node: NodeRef<'_>) -> Bytes {
 
 fn read_node(value: &[u8]) -> Option<(StatPersisted, i64, Option<&[u8]>)> {
     let (mut head, data) = value.split_at_checked(NODE_HEAD)?;
-    let stat = StatPersisted {
-        czxid: head.get_i64(),
-        mzxid: head.get_i64(),
-        ctime: head.get_i64(),
-        mtime: head.get_i64(),
-        version: head.get_i32(),
-        cversion: head.get_i32(),
-        aversion: head.get_i32(),
-        ephemeral_owner: head.get_i64(),
-        pzxid: head.get_i64(),
-    };
+    let stat = read_stat(&mut head);
     let acl_id = head.get_i64();
     Some((stat, acl_id, (head.get_u8() != 0).then_some(data)))
 }
@@ -381,23 +373,30 @@ fn int64(bytes: &[u8]) -> Option<i64> {
     bytes.try_into().ok().map(i64::from_be_bytes)
 }
 
-/// Writes the image's rows as a snapshot stream: the state of exactly `meta.anchor.zxid()`.
-pub fn write_snapshot<W: std::io::Write>(
-    view: &impl View,
-    meta: &Meta,
-    out: W,
-    compression: Compression,
-) -> std::io::Result<u32> {
-    use crate::tree::snapshot;
+/// Writes the image's rows as a snapshot file: the state of exactly `meta.anchor.zxid()`.
+pub fn write_snapshot<W: Write>(view: &impl View, meta: &Meta, out: W, compression: Compression) -> io::Result<u32> {
     let mut writer = snapshot::Writer::new(out, compression)?;
+    write_rows(view, meta, &mut writer)?;
+    let zxid = meta.anchor.zxid();
+    writer.finish(snapshot::digest_section(zxid, meta.digest), zxid).map(|(seal, _)| seal)
+}
+
+/// Writes the image's rows as a leader sends them: the state of exactly `meta.anchor.zxid()`.
+pub fn write_stream<W: Write>(view: &impl View, meta: &Meta, out: W) -> io::Result<W> {
+    let mut writer = stream::Writer::new(out);
+    write_rows(view, meta, &mut writer)?;
+    writer.finish()
+}
+
+fn write_rows(view: &impl View, meta: &Meta, writer: &mut impl Body) -> io::Result<()> {
     let mut path = Vec::new();
     // Sessions and lists are announced when the first row of a later kind comes.
     let mut kind = SESSION;
     writer.count(meta.sessions as usize)?;
-    let other = |what: &str| std::io::Error::other(what.to_owned());
+    let other = |what: &str| io::Error::other(what.to_owned());
     let mut failed = None;
     let result = view.scan(&mut |key, value| {
-        let mut row = || -> std::io::Result<()> {
+        let mut row = || -> io::Result<()> {
             let Some(&row_kind) = key.first().filter(|kind| **kind >= SESSION) else { return Ok(()) };
             if kind == SESSION && row_kind != SESSION {
                 writer.count(meta.acls as usize)?;
@@ -433,9 +432,7 @@ pub fn write_snapshot<W: std::io::Write>(
     if let Some(error) = failed {
         return Err(error);
     }
-    result.map_err(std::io::Error::other)?;
-    let zxid = meta.anchor.zxid();
-    writer.finish(snapshot::digest_section(zxid, meta.digest), zxid).map(|(seal, _)| seal)
+    result.map_err(io::Error::other)
 }
 
 // ---- capturing ----
@@ -717,13 +714,31 @@ pub struct SnapshotJob<V> {
 impl<V: View> SnapshotJob<V> {
     /// Writes the file under its temporary name, durably. For [`Keeper::finish_snapshot`].
     pub fn write(&self, disk: &impl super::Disk) -> Result<SnapshotId, super::DiskError> {
-        let compression = self.name.compression;
-        snapshots::prepare(disk, self.name, |out| self.stream(out, compression))
+        let Self { view, meta, name } = self;
+        snapshots::prepare(disk, *name, |out| write_snapshot(view, meta, out, name.compression).map(|_| ()))
+    }
+}
+
+/// A state of the image that is sent to a learner: from a view, so that neither tree nor image wait for it.
+pub struct StreamJob<V> {
+    view: V,
+    meta: Meta,
+}
+
+impl<V: View> StreamJob<V> {
+    /// The image's present state; `None` if it was never written.
+    pub fn begin<I: Image<View = V>>(image: &I) -> Result<Option<Self>, ImageError> {
+        let view = image.view()?;
+        Ok(meta(&view)?.map(|meta| Self { view, meta }))
     }
 
-    /// Writes the same as a stream: for a learner or a backup.
-    pub fn stream(&self, out: impl std::io::Write, compression: Compression) -> std::io::Result<()> {
-        write_snapshot(&self.view, &self.meta, out, compression).map(|_| ())
+    /// What the SNAP packet says.
+    pub fn zxid(&self) -> Zxid {
+        self.meta.anchor.zxid()
+    }
+
+    pub fn write(&self, out: impl Write) -> io::Result<()> {
+        write_stream(&self.view, &self.meta, out).map(|_| ())
     }
 }
 

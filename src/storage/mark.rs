@@ -1,9 +1,15 @@
-//! How far the log is known to be durable: `dataDir/zooid/durable`, two slots that are written in turn.
+//! How far the log is known to be durable: the file `durable.zooid` beside the logs, two slots that are written
+//! in turn.
 //!
 //! Without it, valid records behind a hole may be acknowledged ones behind damage, or pages of a batch that
 //! reached the disk out of order in a power cut. With it, what lies below the mark was acknowledged. It is
 //! written when a file is begun and at most a second after each sync, so it lags, and says nothing about
 //! files other than its own: a Java server may have run in between.
+//!
+//! It stands beside the log, not in `dataDir/zooid`, because it is no cache: without it, a start after a power
+//! cut would have to refuse what an unfinished batch looks like. Java ignores the name, its purge too. The name
+//! sorts before `log.`, so that whoever copies the files of a running server in the order of their names gets
+//! a mark that lags behind the logs, and not one ahead of them.
 //!
 //! on-disk 4.6 R9; design.md 3 "Directories".
 
@@ -13,7 +19,7 @@ use super::names::LogName;
 use super::{Disk, DiskError};
 use crate::id::Zxid;
 
-const NAME: &str = "durable";
+const NAME: &str = "durable.zooid";
 const SLOT: u64 = 512;
 const FORMAT: u32 = 1;
 const LEN: usize = 44;
@@ -59,6 +65,14 @@ impl Mark {
         }
         let slot = |n: u64| disk.read(NAME, n * SLOT, LEN).map(Self::decode);
         Ok([slot(0)?, slot(1)?].into_iter().flatten().max_by_key(|mark| mark.serial))
+    }
+
+    /// Replaces both slots, lest an older one be read if the new one is damaged. Durable on return.
+    pub fn replace(self, disk: &impl Disk) -> Result<Self, DiskError> {
+        Self { serial: self.serial + 1, ..self }.write(disk)?;
+        let last = Self { serial: self.serial + 2, ..self };
+        last.write(disk)?;
+        Ok(last)
     }
 
     /// Writes the slot that is not the newest. Durable on return.

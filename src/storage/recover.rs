@@ -219,7 +219,7 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     check_directories(disks, options)?;
     let may_start_empty = take_initialize_marker(disks)? || options.db_autocreate;
     let mut notices = look_alikes(disks)?;
-    let mark = Mark::read(&disks.own)?;
+    let mark = Mark::read(&disks.log)?;
     let snapshots = snapshots::list(&disks.snap)?;
 
     let mut dropped = None;

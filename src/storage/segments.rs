@@ -52,8 +52,6 @@ pub struct Durable {
 
 pub struct LogWriter<D> {
     disk: D,
-    /// `dataDir/zooid`, where the mark is kept.
-    own: D,
     options: LogOptions,
     file: Option<File>,
     last: Zxid,
@@ -77,10 +75,9 @@ struct File {
 
 impl<D: Disk> LogWriter<D> {
     /// Continues the log that `recover` has read.
-    pub fn new(log: D, own: D, state: &LogState, options: LogOptions) -> Self {
+    pub fn new(log: D, state: &LogState, options: LogOptions) -> Self {
         Self {
             disk: log,
-            own,
             options,
             file: None,
             last: state.last,
@@ -243,7 +240,7 @@ impl<D: Disk> LogWriter<D> {
     fn write_mark(&mut self, mark: Mark) -> Result<(), DiskError> {
         let serial = self.mark.map_or(1, |old| old.serial + 1);
         let mark = Mark { serial, ..mark };
-        mark.write(&self.own)?;
+        mark.write(&self.disk)?;
         self.mark = Some(mark);
         Ok(())
     }

@@ -50,12 +50,10 @@ pub fn trunc<D: Disk, I: Image>(disks: &Disks<D>, image: &I, target: Zxid) -> Re
     let chain = Chain::new(&disks.log, None)?;
     let (kept, later) = chain.files().split_at(chain.files().partition_point(|file| file.0 <= target));
     // The mark would call the shortened log damaged.
-    if let Some(mark) = Mark::read(&disks.own)?.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
+    if let Some(mark) = Mark::read(&disks.log)?.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
         let file = kept.last().copied().unwrap_or(mark.file);
         let lowered = Mark { file, offset: journal::FILE_HEADER_LEN, zxid: target.min(mark.zxid), ..mark };
-        // Both slots, lest the old one be read if the new one is damaged.
-        Mark { serial: mark.serial + 1, ..lowered }.write(&disks.own)?;
-        Mark { serial: mark.serial + 2, ..lowered }.write(&disks.own)?;
+        lowered.replace(&disks.log)?;
     }
     for file in later.iter().rev() {
         disks.log.remove(&file.to_string())?;

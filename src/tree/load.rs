@@ -31,6 +31,7 @@ pub struct Loader {
     tree: Tree,
     has_root: bool,
     names: Names,
+    lists: Lists,
     /// The parent of the last node: siblings follow each other in most orders.
     last_parent: (String, super::Ix),
 }
@@ -43,10 +44,25 @@ enum Names {
     Unique,
 }
 
+/// Whether every access list that a node names is in the table.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Lists {
+    Complete,
+    /// The table was written before the nodes, which changed meanwhile.
+    Early,
+}
+
 impl Loader {
     pub fn new(rules: TreeRules) -> Self {
         let (tree, last_parent) = (Tree::bare(rules), (ROOT.into(), super::node::ROOT));
-        Self { tree, has_root: false, names: Names::Unchecked, last_parent }
+        Self { tree, has_root: false, names: Names::Unchecked, lists: Lists::Complete, last_parent }
+    }
+
+    /// For what a leader streams while it goes on: a node may name a list that was made after the lists were
+    /// written. The transaction that made it follows the stream, and replaces the node's list; until then,
+    /// nobody may do anything with the node (Java: `DataTree.createNode` on a node that exists).
+    pub fn of_stream(rules: TreeRules) -> Self {
+        Self { lists: Lists::Early, ..Self::new(rules) }
     }
 
     /// For the rows of a store, in which no path stands twice, and about how many nodes they make.
@@ -69,7 +85,14 @@ impl Loader {
     /// access lists must have been entered already.
     pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
         let missing = || LoadError::MissingAcl { path: path.into(), id: acl_id };
-        let slot = self.tree.acls.use_id(acl_id).ok_or_else(missing)?;
+        let slot = match self.tree.acls.use_id(acl_id) {
+            None if self.lists == Lists::Early => {
+                self.acl(acl_id, vec![Acl::new(0, "world", "anyone")])?;
+                self.tree.acls.use_id(acl_id)
+            }
+            slot => slot,
+        };
+        let slot = slot.ok_or_else(missing)?;
         let has_session = |id| self.tree.sessions.contains_key(&id);
         let kind = kind(path, stat.ephemeral_owner, &self.tree.rules, has_session)?;
         if path.is_empty() || path == ROOT {

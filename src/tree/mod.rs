@@ -8,12 +8,14 @@
 //! Java: `DataTree`, `DataNode`; data-model 1 and 3.
 
 pub mod acls;
+mod body;
 pub mod digest;
 mod index;
 mod load;
 mod node;
 pub mod quota;
 pub mod snapshot;
+pub mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use acls::AclTable;
 use node::{Ix, Node, Nodes};
 use quota::Quotas;
 
+pub(crate) use body::read_stat;
 pub use load::{LoadError, Loader};
 pub use node::Kind;
 

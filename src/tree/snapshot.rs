@@ -11,22 +11,24 @@ use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
+use jute::Writer as JuteWriter;
 use jute::records::data::StatPersisted;
-use jute::{Reader, Record, Text, Writer as JuteWriter};
 use simd_adler32::Adler32;
 
+use super::body::{Parser, TERMINATOR};
 use super::load::kind;
-use super::{LoadError, Loader, Tree, TreeRules};
+use super::{LoadError, Tree, TreeRules};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
 use crate::path::{BUILT_IN, ROOT};
 use crate::txn::DIGEST_VERSION;
 
+pub use super::body::{Body, Target};
+
 const MAGIC: [u8; 4] = *b"ZKSN";
 const VERSION: i32 = 2;
 const DBID: i64 = -1;
-/// Ends the nodes, and each seal.
-const TERMINATOR: [u8; 5] = [0, 0, 0, 1, b'/'];
+/// A checksum, and what ends the nodes too.
 const SEAL_LEN: usize = 13;
 const DIGEST_LEN: usize = 20;
 const LAST_ZXID_LEN: usize = 8;
@@ -107,28 +109,7 @@ impl Sections {
     }
 }
 
-/// Takes what a snapshot holds, in its order: sessions, access lists, nodes with parents before children.
-pub trait Target {
-    fn session(&mut self, id: SessionId, timeout_ms: i32);
-    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), LoadError>;
-    fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError>;
-}
-
-impl Target for Loader {
-    fn session(&mut self, id: SessionId, timeout_ms: i32) {
-        Loader::session(self, id, timeout_ms);
-    }
-
-    fn acl(&mut self, id: i64, acl: Vec<Acl>) -> Result<(), LoadError> {
-        Loader::acl(self, id, acl)
-    }
-
-    fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
-        Loader::node(self, path, data, acl_id, stat)
-    }
-}
-
-/// Only checks: what [`Loader`] would refuse, at 8 bytes per node. Owners are judged by the default rules, the
+/// Only checks: what [`Loader`](super::Loader) would refuse, at 8 bytes per node. Owners are judged by the default rules, the
 /// strictest.
 #[derive(Default)]
 pub struct Verifier {
@@ -194,26 +175,16 @@ fn read_plain(stream: impl Read, target: &mut impl Target) -> Result<Sections, S
     if magic != u32::from_be_bytes(MAGIC) {
         return Err(SnapshotError::BadMagic(magic));
     }
-    for _ in 0..input.int("the number of sessions")? {
-        let mut session = input.take(12, "the sessions")?;
-        target.session(SessionId(session.get_i64()), session.get_i32());
-    }
-    for _ in 0..input.int("the number of access lists")? {
-        let id = input.take(8, "the access lists")?.get_i64();
-        let acl = input.acl()?;
-        target.acl(id, acl)?;
-    }
+    let mut body = Parser::new(usize::MAX);
     loop {
-        let path = input.buffer("a path")?.ok_or(SnapshotError::Malformed("a path"))?;
-        if path[..] == *b"/" {
+        let used = body.feed(&input.buffer, target)?;
+        input.pass(used);
+        if body.is_done() {
             break;
         }
-        let path = Text::from_java_bytes(path);
-        let data = input.buffer("a node's data")?;
-        let rest = input.take(68, "a node")?;
-        let acl_id = (&rest[..8]).get_i64();
-        let stat = StatPersisted::read(&mut Reader::new(rest.slice(8..))).expect("60 bytes are a stat");
-        target.node(&path, data.as_deref(), acl_id, stat)?;
+        if input.more()? == 0 {
+            return Err(SnapshotError::Short(body.wanted()));
+        }
     }
     read_sections(input)
 }
@@ -229,7 +200,11 @@ fn read_sections(mut input: Input<impl Read>) -> Result<Sections, SnapshotError>
         let (zxid, version) = (Zxid(head.get_i64()), head.get_i32());
         // Versions before 2 wrote hexadecimal text.
         let digest = match version {
-            ..DIGEST_VERSION => input.buffer("the digest")?.map_or(0, |_| 0),
+            ..DIGEST_VERSION => {
+                let len = input.take(4, "the digest")?.get_i32();
+                input.take(usize::try_from(len).unwrap_or(0), "the digest")?;
+                0
+            }
             _ => input.take(DIGEST_LEN - 12, "the digest section")?.get_u64(),
         };
         sections.digest = Some(DigestSection { zxid, version, digest });
@@ -258,23 +233,30 @@ impl<R: Read> Input<R> {
         Self { stream, buffer: BytesMut::new(), sum: Adler32::new() }
     }
 
-    /// Reads on until the buffer holds `len` bytes or the stream ends. Grows by what is really there.
-    fn fill(&mut self, len: usize) -> Result<(), SnapshotError> {
-        while self.buffer.len() < len {
-            let from = self.buffer.len();
-            self.buffer.resize(from + CHUNK, 0);
-            let read = loop {
-                match self.stream.read(&mut self.buffer[from..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other,
-                }
-            };
-            self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                break;
+    /// Reads another piece. Grows by what is really there, 0 at the end of the stream.
+    fn more(&mut self) -> Result<usize, SnapshotError> {
+        let from = self.buffer.len();
+        self.buffer.resize(from + CHUNK, 0);
+        let read = loop {
+            match self.stream.read(&mut self.buffer[from..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
             }
-        }
+        };
+        self.buffer.truncate(from + *read.as_ref().unwrap_or(&0));
+        Ok(read?)
+    }
+
+    /// Reads on until the buffer holds `len` bytes or the stream ends.
+    fn fill(&mut self, len: usize) -> Result<(), SnapshotError> {
+        while self.buffer.len() < len && self.more()? > 0 {}
         Ok(())
+    }
+
+    /// What was read from the front of the buffer, in place.
+    fn pass(&mut self, len: usize) {
+        self.sum.write(&self.buffer[..len]);
+        self.buffer.advance(len);
     }
 
     fn take(&mut self, len: usize, what: &'static str) -> Result<Bytes, SnapshotError> {
@@ -285,36 +267,6 @@ impl<R: Read> Input<R> {
         let bytes = self.buffer.split_to(len).freeze();
         self.sum.write(&bytes);
         Ok(bytes)
-    }
-
-    fn int(&mut self, what: &'static str) -> Result<i32, SnapshotError> {
-        Ok(self.take(4, what)?.get_i32())
-    }
-
-    fn buffer(&mut self, what: &'static str) -> Result<Option<Bytes>, SnapshotError> {
-        match self.int(what)? {
-            -1 => Ok(None),
-            ..-1 => Err(SnapshotError::Malformed(what)),
-            len => self.take(len as usize, what).map(Some),
-        }
-    }
-
-    fn acl(&mut self) -> Result<Vec<Acl>, SnapshotError> {
-        const WHAT: &str = "an access list";
-        let count = self.int(WHAT)?;
-        if count == -1 {
-            return Err(SnapshotError::Malformed(WHAT));
-        }
-        let mut acl = Vec::new();
-        for _ in 0..count {
-            let perms = self.int(WHAT)?;
-            let mut text = || {
-                let bytes = self.buffer(WHAT)?.ok_or(SnapshotError::Malformed(WHAT))?;
-                Ok::<_, SnapshotError>(Text::from_java_bytes(bytes).detach())
-            };
-            acl.push(Acl { perms, scheme: text()?, id: text()? });
-        }
-        Ok(acl)
     }
 
     fn seal(&mut self, number: u8) -> Result<u32, SnapshotError> {
@@ -337,11 +289,18 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// Writes a snapshot: sessions, access lists and nodes in this order, each as many as announced.
+/// Writes a snapshot file.
 pub struct Writer<W: Write> {
     out: Packer<W>,
     buffer: BytesMut,
     sum: Adler32,
+}
+
+impl<W: Write> Body for Writer<W> {
+    fn put(&mut self, write: impl FnOnce(&mut JuteWriter<'_>)) -> io::Result<()> {
+        write(&mut JuteWriter::durable(&mut self.buffer));
+        if self.buffer.len() >= CHUNK / 2 { self.drain() } else { Ok(()) }
+    }
 }
 
 impl<W: Write> Writer<W> {
@@ -360,45 +319,11 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    fn put(&mut self, write: impl FnOnce(&mut JuteWriter<'_>)) -> io::Result<()> {
-        write(&mut JuteWriter::durable(&mut self.buffer));
-        if self.buffer.len() >= CHUNK / 2 { self.drain() } else { Ok(()) }
-    }
-
     fn drain(&mut self) -> io::Result<()> {
         self.sum.write(&self.buffer);
         self.out.write_all(&self.buffer)?;
         self.buffer.clear();
         Ok(())
-    }
-
-    /// Announces how many sessions or access lists follow.
-    pub fn count(&mut self, count: usize) -> io::Result<()> {
-        self.put(|w| w.count(count))
-    }
-
-    pub fn session(&mut self, id: SessionId, timeout_ms: i32) -> io::Result<()> {
-        self.put(|w| {
-            w.long(id.0);
-            w.int(timeout_ms);
-        })
-    }
-
-    pub fn acl(&mut self, id: i64, acl: &[Acl]) -> io::Result<()> {
-        self.put(|w| {
-            w.long(id);
-            w.vector(Some(acl));
-        })
-    }
-
-    /// The root is written as `""`, whichever way it is named here.
-    pub fn node(&mut self, path: &str, data: Option<&[u8]>, acl_id: i64, stat: &StatPersisted) -> io::Result<()> {
-        self.put(|w| {
-            w.text(Some(if path == ROOT { "" } else { path }));
-            w.buffer(data);
-            w.long(acl_id);
-            stat.write(w);
-        })
     }
 
     fn seal(&mut self) -> io::Result<u32> {
@@ -431,18 +356,7 @@ impl<W: Write> Writer<W> {
 /// Writes the snapshot of a tree as it is now. Returns the last seal and what was written to.
 pub fn write_tree<W: Write>(tree: &Tree, out: W, compression: Compression) -> io::Result<(u32, W)> {
     let mut writer = Writer::new(out, compression)?;
-    writer.count(tree.sessions().len())?;
-    for (id, timeout_ms) in tree.sessions() {
-        writer.session(*id, *timeout_ms)?;
-    }
-    let acls = tree.acl_table().iter();
-    writer.count(acls.len())?;
-    for (id, acl) in acls {
-        writer.acl(id, acl)?;
-    }
-    for (path, node) in tree.walk() {
-        writer.node(&path, node.data(), node.acl_id(), &node.persisted())?;
-    }
+    writer.tree(tree)?;
     let digest = tree.keeps_digest().then(|| tree.digest());
     writer.finish(digest_section(tree.last_zxid(), digest), tree.last_zxid())
 }
@@ -601,6 +515,7 @@ impl<R: Read> Read for SnappyReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Loader;
 
     /// A snapshot of nodes without data, each with an owner.
     fn snapshot_of(nodes: &[(&str, i64)]) -> Vec<u8> {

@@ -41,37 +41,71 @@ pub struct Entry {
 pub enum Effect {
     // To the network.
     /// A learner connects to its leader; answered by `on_connected` or `on_closed`.
-    Dial { link: LinkId, leader: ServerId },
-    Send { link: LinkId, packet: Packet },
+    Dial {
+        link: LinkId,
+        leader: ServerId,
+    },
+    Send {
+        link: LinkId,
+        packet: Packet,
+    },
     /// Says nothing more on this link. Answered by nothing.
-    Close { link: LinkId, why: Fault },
+    Close {
+        link: LinkId,
+        why: Fault,
+    },
 
     // To the storage.
     /// Answered by `on_epoch_saved`, once durable.
-    SaveEpoch { file: EpochFile, epoch: i64 },
+    SaveEpoch {
+        file: EpochFile,
+        epoch: i64,
+    },
     /// A learner's log goes on with this; answered by `on_durable`, with this or a later zxid.
     Append(Entry),
     /// Remove everything behind this from the log; answered by `on_truncated`.
-    Truncate { target: Zxid },
+    Truncate {
+        target: Zxid,
+    },
     /// The snapshot that came over the link, with these transactions applied to it, replaces tree, snapshots
     /// and log; its zxid is `upto`. Answered by `on_installed`, once durable.
-    Install { upto: Zxid, entries: Vec<Entry> },
+    Install {
+        upto: Zxid,
+        entries: Vec<Entry>,
+    },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
     /// `on_log_read`.
-    ReadLog { link: LinkId, after: Zxid, upto: Zxid },
+    ReadLog {
+        link: LinkId,
+        after: Zxid,
+        upto: Zxid,
+    },
     /// A leader wants a SNAP packet and the snapshot behind it on this link: of some zxid at or behind the last
     /// one that is applied now. Answered by `on_snapshot_sent` with that zxid.
-    SendSnapshot { link: LinkId },
+    SendSnapshot {
+        link: LinkId,
+    },
 
     // To the whole.
     /// A leader's history is committed up to its end, and it may serve: `on_serving` is wanted when all of it
     /// is applied. The next transaction is the first of this epoch.
-    Established { epoch: i64 },
+    Established {
+        epoch: i64,
+    },
     /// Everything up to this is committed.
-    Committed { zxid: Zxid },
+    Committed {
+        zxid: Zxid,
+    },
     /// A learner may serve: everything up to `committed` is.
-    Serve { epoch: i64, committed: Zxid },
-    FromLearner { link: LinkId, from: ServerId, message: FromLearner },
+    Serve {
+        epoch: i64,
+        committed: Zxid,
+    },
+    FromLearner {
+        link: LinkId,
+        from: ServerId,
+        message: FromLearner,
+    },
     FromLeader(FromLeader),
     /// The role is over: its links are closed, and an election follows.
     Failed(Fault),
@@ -81,7 +115,10 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromLearner {
     Request(Forwarded),
-    Revalidate { session: i64, timeout_ms: i32 },
+    Revalidate {
+        session: i64,
+        timeout_ms: i32,
+    },
     Touched(Vec<Touched>),
     /// The link is gone, and with it all that was asked over it.
     Gone,
@@ -90,13 +127,20 @@ pub enum FromLearner {
 /// What a leader tells its learner, besides agreement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromLeader {
-    Revalidated { session: i64, valid: bool },
+    Revalidated {
+        session: i64,
+        valid: bool,
+    },
     /// Everything that was committed when this was sent shows to the oldest sync that waits.
     Synced,
     /// The touched sessions are wanted: answered by `on_touched`.
-    Ping { zxid: Zxid },
+    Ping {
+        zxid: Zxid,
+    },
     /// A member list that is newer than ours came with NEWLEADER, as text.
-    Config { text: Bytes },
+    Config {
+        text: Bytes,
+    },
 }
 
 /// Why a link or a role ended.

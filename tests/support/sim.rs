@@ -497,6 +497,13 @@ impl World {
         copy
     }
 
+    /// The same files, as they are now, but for all of `dataDir/zooid`.
+    pub fn without_own(&self) -> Self {
+        let copy = self.without_image();
+        *copy.own.dir.borrow_mut() = Directory::default();
+        copy
+    }
+
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.fuse.borrow().operations
