@@ -656,7 +656,7 @@ impl<'a> Judge<'a> {
         {
             self.check_number(path, made, zxid, numbers);
         }
-        let outcome = shape(&operation.request, outcome);
+        let outcome = outcome.shaped_by(&operation.request);
         if let Some(answer) = operation.answer.as_ref().filter(|answer| answer.zxid == zxid)
             && (answer.err, &answer.outcome) != (err, &outcome)
         {
@@ -740,17 +740,5 @@ fn blame(request: &Request, decided: &Txn, logged: &Txn) -> Property {
             Property::Q1
         }
         _ => Property::W2,
-    }
-}
-
-/// As much of an outcome as the request asked for.
-fn shape(request: &Request, outcome: Outcome) -> Outcome {
-    match (request, outcome) {
-        (Request::Create { with_stat: false, .. }, Outcome::PathAndStat(path, _)) => Outcome::Path(path),
-        (Request::Multi(parts), Outcome::Multi(outcomes)) => {
-            let shaped = parts.iter().zip(outcomes).map(|(part, (err, outcome))| (err, shape(part, outcome)));
-            Outcome::Multi(shaped.collect())
-        }
-        (_, outcome) => outcome,
     }
 }

@@ -206,6 +206,20 @@ pub enum Outcome {
     Multi(Vec<(i32, Outcome)>),
 }
 
+impl Outcome {
+    /// As much of it as the request asks for.
+    pub fn shaped_by(self, request: &Request) -> Self {
+        match (request, self) {
+            (Request::Create { with_stat: false, .. }, Self::PathAndStat(path, _)) => Self::Path(path),
+            (Request::Multi(parts), Self::Multi(outcomes)) => {
+                let shaped = parts.iter().zip(outcomes).map(|(part, (err, outcome))| (err, outcome.shaped_by(part)));
+                Self::Multi(shaped.collect())
+            }
+            (_, outcome) => outcome,
+        }
+    }
+}
+
 /// A session that a server refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {

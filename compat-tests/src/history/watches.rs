@@ -172,7 +172,8 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
                     None => {
                         let why = match armed.earliest() {
                             Some(owed) if owed.zxid < event.zxid => {
-                                says(Property::V3, format!("{event:?} came, but {owed:?} was owed before it"))
+                                let property = if comes(&link.received[position..], owed) { Property::V2 } else { Property::V3 };
+                                says(property, format!("{event:?} came, but {owed:?} was owed before it"))
                             }
                             owed => says(Property::V4, format!("{event:?} is owed to nobody; the next that is: {owed:?}")),
                         };
@@ -185,13 +186,7 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
                 let operation = &link.operations[*index];
                 let Some(answer) = &operation.answer else { continue };
                 if let Some(owed) = armed.earliest().filter(|owed| answer.zxid >= owed.zxid) {
-                    let comes_later = link.received[position..].iter().any(|later| match later {
-                        Received::Event(event) => {
-                            (event.zxid, event.kind, &event.path) == (owed.zxid, owed.kind, &owed.path)
-                        }
-                        Received::Answer(_) => false,
-                    });
-                    let property = if comes_later { Property::V1 } else { Property::V3 };
+                    let property = if comes(&link.received[position..], owed) { Property::V1 } else { Property::V3 };
                     let what = format!("a reply of 0x{:x} came to request {} before {owed:?}", answer.zxid, operation.xid);
                     found.push(says(property, what));
                     return;
@@ -240,6 +235,14 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
             found.push(says(Property::V5, format!("{caught:?} with zxid -1, and no watches were taken along")));
         }
     }
+}
+
+/// Whether the event of a change is among what was received.
+fn comes(received: &[Received], change: &Change) -> bool {
+    received.iter().any(|received| match received {
+        Received::Event(event) => (event.zxid, event.kind, &event.path) == (change.zxid, change.kind, &change.path),
+        Received::Answer(_) => false,
+    })
 }
 
 /// The watch that an answered request leaves behind.
