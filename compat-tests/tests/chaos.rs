@@ -30,12 +30,11 @@ const MEMBERS: usize = 3;
 const CLIENTS: usize = 8;
 /// Requests a second of each client, when nothing fails.
 const RATE: u64 = 150;
-const TICK: Duration = Duration::from_millis(200);
 /// As large as a run can need, and small enough to fill.
 const DISK_BYTES: u64 = 768 << 20;
 
 /// Until somebody can write again when everything works, and until everybody serves.
-const RECOVERY: Duration = Duration::from_secs(30);
+const RECOVERY: Duration = Duration::from_secs(60);
 /// Answers a second that make a run worth judging.
 const TRAFFIC: u64 = 100;
 
@@ -156,6 +155,7 @@ struct Member {
 struct World {
     seed: u64,
     random: Random,
+    tick: Duration,
     directory: PathBuf,
     network: Network,
     members: Vec<Member>,
@@ -175,6 +175,8 @@ impl World {
         if let Kind::Java(version) = &kind {
             java::jars(version);
         }
+        // A JVM needs a while for everything.
+        let tick = Duration::from_millis(if kind == Kind::Zooid { 200 } else { 500 });
         let member = |host: usize| {
             let directory = directory.join(format!("{}", host + 1));
             fs::create_dir_all(&directory).expect("a directory can be made");
@@ -188,6 +190,7 @@ impl World {
         Self {
             seed,
             random: Random(seed),
+            tick,
             directory,
             network,
             members,
@@ -259,7 +262,7 @@ impl World {
         let clock = recording.clock();
         let from = clock.now();
         // Long enough for every session that was left behind to expire, while others work.
-        let longest = Duration::from_millis(4000) + 2 * TICK + Duration::from_secs(2);
+        let longest = Duration::from_millis(4000) + 2 * self.tick + Duration::from_secs(2);
         self.hold(longest);
         let mut history = recording.finish();
         let deadline = Instant::now() + RECOVERY;
@@ -287,7 +290,7 @@ impl World {
             }
             pause();
         };
-        history.calm = Some(Calm { from, to: clock.now(), tick: TICK });
+        history.calm = Some(Calm { from, to: clock.now(), tick: self.tick });
         for member in &mut self.members {
             member.kill();
         }
@@ -412,7 +415,7 @@ impl World {
         let text = format!(
             "tickTime={}\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort=2181\nclientPortAddress={address}\n\
              maxClientCnxns=0\npreAllocSize=4096\nsnapCount=20000\n4lw.commands.whitelist=*\n{servers}",
-            TICK.as_millis(),
+            self.tick.as_millis(),
             member.disk.path().display(),
         );
         let config = member.directory.join("zoo.cfg");
