@@ -54,7 +54,18 @@ pub enum Txn {
         paths: Vec<Text>,
     },
     Error(i32),
+    /// If a part failed, those before it are `Error(0)`.
     Multi(Vec<Txn>),
+}
+
+impl Txn {
+    /// A multi of these parts. What came before the part that failed has no effect, and a Java leader that
+    /// has applied a failed multi hands it on with other types in these places (`DataTree.processTxn`).
+    pub fn multi(mut parts: Vec<Self>) -> Self {
+        let culprit = parts.iter().position(|part| matches!(part, Self::Error(err) if *err < 0));
+        parts[..culprit.unwrap_or(0)].fill(Self::Error(0));
+        Self::Multi(parts)
+    }
 }
 
 const HEAD_BYTES: usize = 16;
@@ -165,7 +176,7 @@ fn parse_txn(kind: i32, r: &mut Reader) -> Result<Txn, String> {
         op::MULTI => {
             let parts = txn::MultiTxn::read(r).map_err(failed)?.txns.unwrap_or_default();
             let part = |part: txn::Txn| parse_txn(part.op, &mut Reader::new(part.data.unwrap_or_default()));
-            Txn::Multi(parts.into_iter().map(part).collect::<Result<_, _>>()?)
+            Txn::multi(parts.into_iter().map(part).collect::<Result<_, _>>()?)
         }
         other => return Err(format!("a transaction of type {other}, which nobody asked for")),
     })

@@ -124,7 +124,7 @@ impl Model {
                     decided.push(txn);
                 }
                 self.take_back();
-                Txn::Multi(decided)
+                Txn::multi(decided)
             }
             Request::CloseSession => Txn::CloseSession { paths: self.ephemerals(session) },
             single => self.decide_single(session, single),
@@ -199,14 +199,13 @@ impl Model {
         match &record.txn {
             Txn::Error(err) => (*err, Outcome::Nothing),
             Txn::Multi(parts) => {
-                let culprit = parts.iter().position(|part| matches!(part, Txn::Error(_)));
-                let outcome = |(at, part): (usize, &Txn)| match (culprit, part) {
-                    (None, part) => (0, self.apply_single(record, part, changes)),
-                    (Some(_), Txn::Error(err)) => (*err, Outcome::Nothing),
-                    (Some(culprit), _) if at < culprit => (0, Outcome::Nothing),
-                    (Some(_), _) => (RUNTIME_INCONSISTENCY, Outcome::Nothing),
+                let has_failed = parts.iter().any(|part| matches!(part, Txn::Error(_)));
+                let outcome = |part: &Txn| match part {
+                    Txn::Error(err) => (*err, Outcome::Nothing),
+                    _ if has_failed => (RUNTIME_INCONSISTENCY, Outcome::Nothing),
+                    part => (0, self.apply_single(record, part, changes)),
                 };
-                let outcomes = parts.iter().enumerate().map(outcome).collect();
+                let outcomes = parts.iter().map(outcome).collect();
                 self.undo.clear();
                 (0, Outcome::Multi(outcomes))
             }
