@@ -11,8 +11,8 @@ use compat_tests::history::log::{self, Record, Txn};
 use compat_tests::history::model;
 use compat_tests::history::record::{Reader, Recording};
 use compat_tests::history::{
-    Calm, Dumped, Event, NODE_CREATED, NODE_DATA_CHANGED, NODE_DELETED, Operation, Outcome, Received,
-    Refusal, Request, Watch,
+    Calm, Dumped, Event, NODE_CREATED, NODE_DATA_CHANGED, NODE_DELETED, Operation, Outcome, Received, Refusal, Request,
+    Watch,
 };
 use compat_tests::random::Random;
 use compat_tests::{Server, Setup};
@@ -226,9 +226,8 @@ const BROKEN: &[(&str, &[Property], Breaking)] = &[
         let (one, two) = (s.session(0xe, 0, 4000), s.session(0xf, 1, 4000));
         let (first, second) = (s.ask(one, set("/z", "1", -1)), s.ask(two, set("/z", "2", -1)));
         s.end_here();
-        let times = |operation: &Operation| {
-            (operation.invoked, operation.answer.as_ref().expect("it was answered").returned)
-        };
+        let times =
+            |operation: &Operation| (operation.invoked, operation.answer.as_ref().expect("it was answered").returned);
         let first_times = times(&s.history.links[one].operations[first]);
         let second_times = times(&s.history.links[two].operations[second]);
         for (link, at, (invoked, returned)) in [(one, first, second_times), (two, second, first_times)] {

@@ -116,13 +116,8 @@ const MOST: usize = 20;
 const CLOCK_SLACK_MS: i64 = 5;
 
 pub fn check(history: &History, sync: Sync) -> Report {
-    let mut judge = Judge {
-        history,
-        log: Vec::new(),
-        asked: HashMap::new(),
-        lives: HashMap::new(),
-        report: Report::default(),
-    };
+    let mut judge =
+        Judge { history, log: Vec::new(), asked: HashMap::new(), lives: HashMap::new(), report: Report::default() };
     judge.take_log();
     judge.take_operations();
     judge.check_links();
@@ -234,7 +229,8 @@ impl<'a> Judge<'a> {
             }
         }
         let sessions: HashSet<i64> = history.links.iter().map(|link| link.session).collect();
-        let events = |link: &Link| link.received.iter().filter(|received| matches!(received, Received::Event(_))).count();
+        let events =
+            |link: &Link| link.received.iter().filter(|received| matches!(received, Received::Event(_))).count();
         self.report.figures.sessions = sessions.len();
         self.report.figures.links = history.links.len();
         self.report.figures.events = history.links.iter().map(events).sum();
@@ -315,20 +311,15 @@ impl<'a> Judge<'a> {
             }
             if zxid <= highest {
                 let operation = self.operation(at);
-                let what = format!("0x{highest:x} had been acknowledged when {operation:?} was sent, which got 0x{zxid:x}");
+                let what =
+                    format!("0x{highest:x} had been acknowledged when {operation:?} was sent, which got 0x{zxid:x}");
                 self.found(Property::W1, what);
             }
         }
         self.check_turns(&effects);
     }
 
-    fn check_acknowledged(
-        &mut self,
-        link: &Link,
-        operation: &Operation,
-        answer: &Answer,
-        logged: Option<&Record>,
-    ) {
+    fn check_acknowledged(&mut self, link: &Link, operation: &Operation, answer: &Answer, logged: Option<&Record>) {
         match logged {
             Some(record) if record.zxid == answer.zxid => {}
             Some(record) => {
@@ -349,7 +340,11 @@ impl<'a> Judge<'a> {
     /// before one that is there.
     fn check_turns(&mut self, effects: &HashMap<(i64, i32), Vec<&'a Record>>) {
         let mut last: HashMap<i64, (i32, i64)> = HashMap::new();
-        let is_effect = |record: &Record| !matches!(record.txn, Txn::Error(SESSION_MOVED | SESSION_EXPIRED));
+        let is_effect = |record: &Record| match &record.txn {
+            Txn::Error(SESSION_MOVED | SESSION_EXPIRED) => false,
+            Txn::Multi(parts) => !matches!(parts.first(), Some(Txn::Error(SESSION_MOVED | SESSION_EXPIRED))),
+            _ => true,
+        };
         let mut overtaken = Vec::new();
         for record in self.log.iter().filter(|record| record.cxid > 0 && is_effect(record)) {
             if let Some((cxid, zxid)) = last.insert(record.session, (record.cxid, record.zxid))
@@ -390,7 +385,8 @@ impl<'a> Judge<'a> {
             let count = begun.partition_point(|(zxid, _)| *zxid <= answer.zxid);
             let Some((_, begun)) = count.checked_sub(1).map(|last| begun[last]) else { continue };
             if begun > answer.returned {
-                let what = format!("session 0x{:x}: {operation:?} shows what was asked for only at {begun}", link.session);
+                let what =
+                    format!("session 0x{:x}: {operation:?} shows what was asked for only at {begun}", link.session);
                 self.found(Property::R6, what);
             }
         }
@@ -488,7 +484,8 @@ impl<'a> Judge<'a> {
                 && last < calm.from
                 && (calm.to - calm.from) / 1_000_000 > timeout_ms as u64 + 2 * calm.tick.as_millis() as u64 + 1000
             {
-                let what = format!("session 0x{session:x} of {timeout_ms} ms was last used at {last}, and is open still");
+                let what =
+                    format!("session 0x{session:x} of {timeout_ms} ms was last used at {last}, and is open still");
                 self.found(Property::E3, what);
             }
             return;
@@ -500,7 +497,8 @@ impl<'a> Judge<'a> {
         self.report.figures.expired += 1;
         let closed_ms = record.time - history.began_wall;
         // A leader knows of what it answered itself. An attachment it may know of is one that came before.
-        let attached = links.iter().filter(|link| ((link.attached / 1_000_000) as i64) < closed_ms).map(|link| link.asked);
+        let attached =
+            links.iter().filter(|link| ((link.attached / 1_000_000) as i64) < closed_ms).map(|link| link.asked);
         let written = operations().filter(|operation| {
             let answer = operation.answer.as_ref().filter(|answer| takes_a_place(answer) && answer.zxid < zxid);
             operation.request.is_write() && answer.is_some()
@@ -635,9 +633,13 @@ impl<'a> Judge<'a> {
             return;
         };
         let operation = self.operation(at);
-        let is_excused = match txn {
-            Txn::Error(SESSION_EXPIRED) => self.lives.get(&session).is_some_and(|life| life.closed.is_some()),
-            Txn::Error(SESSION_MOVED) => {
+        let refusal = match txn {
+            Txn::Multi(parts) => parts.first(),
+            single => Some(single),
+        };
+        let is_excused = match refusal {
+            Some(Txn::Error(SESSION_EXPIRED)) => self.lives.get(&session).is_some_and(|life| life.closed.is_some()),
+            Some(Txn::Error(SESSION_MOVED)) => {
                 self.history.links.iter().filter(|link| link.session == session).nth(1).is_some()
             }
             _ => false,
@@ -646,7 +648,8 @@ impl<'a> Judge<'a> {
             let decided = model.decide(session, zxid, time, &operation.request);
             if !same_decision(&decided, txn) {
                 let property = blame(&operation.request, &decided, txn);
-                let what = format!("session 0x{session:x}: {operation:?} should be {decided:?} at 0x{zxid:x}, and is {txn:?}");
+                let what =
+                    format!("session 0x{session:x}: {operation:?} should be {decided:?} at 0x{zxid:x}, and is {txn:?}");
                 self.found(property, what);
             }
         }
@@ -697,7 +700,8 @@ impl<'a> Judge<'a> {
     }
 
     fn check_number(&mut self, asked: &Text, made: &Text, zxid: i64, numbers: &mut HashMap<Text, i64>) {
-        let number = made.strip_prefix(&**asked).filter(|digits| digits.len() == 10).and_then(|d| d.parse::<i64>().ok());
+        let number =
+            made.strip_prefix(&**asked).filter(|digits| digits.len() == 10).and_then(|d| d.parse::<i64>().ok());
         let Some(number) = number else {
             self.found(Property::Q1, format!("0x{zxid:x}: {asked} became {made}"));
             return;

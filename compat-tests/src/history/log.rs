@@ -165,9 +165,7 @@ fn parse_txn(kind: i32, r: &mut Reader) -> Result<Txn, String> {
             let check = txn::CheckVersionTxn::read(r).map_err(failed)?;
             Txn::Check { path: check.path, version: check.version }
         }
-        op::CREATE_SESSION => {
-            Txn::OpenSession { timeout_ms: txn::CreateSessionTxn::read(r).map_err(failed)?.time_out }
-        }
+        op::CREATE_SESSION => Txn::OpenSession { timeout_ms: txn::CreateSessionTxn::read(r).map_err(failed)?.time_out },
         op::CLOSE_SESSION => {
             let close = txn::CloseSessionTxn::read(r).map_err(failed)?;
             Txn::CloseSession { paths: close.paths_to_delete.unwrap_or_default() }

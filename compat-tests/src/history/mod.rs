@@ -146,20 +146,57 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// `flags` as on the wire: 1 ephemeral, 2 sequential, 3 both. With a Stat it is a create2.
-    Create { path: Text, data: Bytes, perms: i32, flags: i32, with_stat: bool },
-    Delete { path: Text, version: i32 },
-    SetData { path: Text, data: Bytes, version: i32 },
-    SetAcl { path: Text, perms: i32, version: i32 },
+    Create {
+        path: Text,
+        data: Bytes,
+        perms: i32,
+        flags: i32,
+        with_stat: bool,
+    },
+    Delete {
+        path: Text,
+        version: i32,
+    },
+    SetData {
+        path: Text,
+        data: Bytes,
+        version: i32,
+    },
+    SetAcl {
+        path: Text,
+        perms: i32,
+        version: i32,
+    },
     /// Only as a part of a multi.
-    Check { path: Text, version: i32 },
+    Check {
+        path: Text,
+        version: i32,
+    },
     Multi(Vec<Request>),
-    Exists { path: Text, watch: Watch },
-    GetData { path: Text, watch: Watch },
-    GetAcl { path: Text },
-    GetChildren { path: Text, watch: Watch, with_stat: bool },
-    AddWatch { path: Text, mode: Mode },
+    Exists {
+        path: Text,
+        watch: Watch,
+    },
+    GetData {
+        path: Text,
+        watch: Watch,
+    },
+    GetAcl {
+        path: Text,
+    },
+    GetChildren {
+        path: Text,
+        watch: Watch,
+        with_stat: bool,
+    },
+    AddWatch {
+        path: Text,
+        mode: Mode,
+    },
     SetWatches(Rewatch),
-    Sync { path: Text },
+    Sync {
+        path: Text,
+    },
     Ping,
     CloseSession,
 }

@@ -9,9 +9,7 @@ use jute::Text;
 use jute::records::data::Stat;
 
 use super::log::{Record, Txn};
-use super::{
-    Dumped, NODE_CHILDREN_CHANGED, NODE_CREATED, NODE_DATA_CHANGED, NODE_DELETED, Outcome, Request, Rewatch,
-};
+use super::{Dumped, NODE_CHILDREN_CHANGED, NODE_CREATED, NODE_DATA_CHANGED, NODE_DELETED, Outcome, Request, Rewatch};
 
 pub const RUNTIME_INCONSISTENCY: i32 = -2;
 pub const OPERATION_TIMEOUT: i32 = -7;

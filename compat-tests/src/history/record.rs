@@ -148,14 +148,7 @@ enum Heard {
 }
 
 impl Client {
-    fn new(
-        id: usize,
-        servers: Vec<SocketAddr>,
-        clock: Clock,
-        progress: Arc<Progress>,
-        rate: u64,
-        seed: u64,
-    ) -> Self {
+    fn new(id: usize, servers: Vec<SocketAddr>, clock: Clock, progress: Arc<Progress>, rate: u64, seed: u64) -> Self {
         Self {
             id,
             servers,

@@ -52,7 +52,8 @@ impl Changes {
                 _ => {}
             }
         }
-        let mut changes = Self { all, data: HashMap::new(), child: HashMap::new(), persistent: HashMap::new(), recursive };
+        let mut changes =
+            Self { all, data: HashMap::new(), child: HashMap::new(), persistent: HashMap::new(), recursive };
         for (at, change) in (0..).zip(&changes.all) {
             changes.persistent.entry(change.path.clone()).or_default().push(at);
             if change.kind != NODE_CHILDREN_CHANGED {
@@ -157,7 +158,8 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
     let mut armed = Armed { changes, next: HashMap::new(), due: BTreeMap::new() };
     let mut last_event = 0;
     let mut caught: Vec<(i32, Text)> = Vec::new();
-    let says = |property, what| Violation { property, what: format!("session 0x{:x}, link {at}: {what}", link.session) };
+    let says =
+        |property, what| Violation { property, what: format!("session 0x{:x}, link {at}: {what}", link.session) };
     for (position, received) in link.received.iter().enumerate() {
         match received {
             Received::Event(event) if event.zxid == -1 => caught.push((event.kind, event.path.clone())),
@@ -172,10 +174,13 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
                     None => {
                         let why = match armed.earliest() {
                             Some(owed) if owed.zxid < event.zxid => {
-                                let property = if comes(&link.received[position..], owed) { Property::V2 } else { Property::V3 };
+                                let property =
+                                    if comes(&link.received[position..], owed) { Property::V2 } else { Property::V3 };
                                 says(property, format!("{event:?} came, but {owed:?} was owed before it"))
                             }
-                            owed => says(Property::V4, format!("{event:?} is owed to nobody; the next that is: {owed:?}")),
+                            owed => {
+                                says(Property::V4, format!("{event:?} is owed to nobody; the next that is: {owed:?}"))
+                            }
                         };
                         found.push(why);
                         return;
@@ -187,7 +192,8 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
                 let Some(answer) = &operation.answer else { continue };
                 if let Some(owed) = armed.earliest().filter(|owed| answer.zxid >= owed.zxid) {
                     let property = if comes(&link.received[position..], owed) { Property::V1 } else { Property::V3 };
-                    let what = format!("a reply of 0x{:x} came to request {} before {owed:?}", answer.zxid, operation.xid);
+                    let what =
+                        format!("a reply of 0x{:x} came to request {} before {owed:?}", answer.zxid, operation.xid);
                     found.push(says(property, what));
                     return;
                 }
@@ -197,7 +203,8 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
                     expected.sort();
                     came.sort();
                     if expected != came {
-                        let what = format!("{rewatch:?} at 0x{:x} brought {came:?} instead of {expected:?}", answer.zxid);
+                        let what =
+                            format!("{rewatch:?} at 0x{:x} brought {came:?} instead of {expected:?}", answer.zxid);
                         found.push(says(Property::V5, what));
                         return;
                     }
@@ -207,9 +214,8 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
                         (Table::Child, &rewatch.child, [NODE_DELETED, NODE_CHILDREN_CHANGED]),
                     ];
                     for (table, paths, told_by) in lists {
-                        let is_told = |path: &Text| {
-                            expected.iter().any(|(kind, told)| told == path && told_by.contains(kind))
-                        };
+                        let is_told =
+                            |path: &Text| expected.iter().any(|(kind, told)| told == path && told_by.contains(kind));
                         let left = paths.iter().filter(|path| !is_told(path));
                         left.for_each(|path| armed.arm((table, path.clone()), answer.zxid));
                     }
@@ -228,9 +234,10 @@ pub fn check_link(at: usize, link: &Link, changes: &Changes, caught_up: &CaughtU
     }
     if !caught.is_empty() {
         // Those of a request whose reply was lost may be any part of what it owes.
-        let asked = link.operations.iter().any(|operation| {
-            matches!(operation.request, Request::SetWatches(_)) && operation.answer.is_none()
-        });
+        let asked = link
+            .operations
+            .iter()
+            .any(|operation| matches!(operation.request, Request::SetWatches(_)) && operation.answer.is_none());
         if !asked {
             found.push(says(Property::V5, format!("{caught:?} with zxid -1, and no watches were taken along")));
         }
