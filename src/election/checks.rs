@@ -599,7 +599,7 @@ impl Crowd {
                 current_epoch: crowd.seeded.below(3),
             };
             crowd.servers.insert(member.id, (Election::new(rules), own));
-            let start = if lost > 0 { crowd.seeded.below(3000) } else { crowd.seeded.below(20) };
+            let start = if lost > 0 { crowd.seeded.below(3000) } else { 0 };
             crowd.schedule(start, Event::Start(member.id));
         }
         crowd

@@ -1,7 +1,10 @@
 //! All that a Node can wish for.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::config::Membership;
 use crate::election;
 use crate::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
 use crate::prepare::QuotaExceeded;
@@ -60,6 +63,8 @@ pub enum PeerEffect {
     Serve { forwarding: bool },
     /// They are not: every connection is closed, and nothing of the tree is shown.
     StopServing,
+    /// The next start shall know this list of members, version included.
+    SaveConfig { members: Arc<Membership> },
     /// The process must end, and an operator has to act.
     Exit { why: String },
 }
@@ -81,8 +86,8 @@ pub enum Notice {
     Serving { epoch: i64, election_ms: i64 },
     RoleEnded(Fault),
     LinkClosed { link: LinkId, why: Fault },
-    /// A member list with a higher version was seen.
-    NewerConfig { text: String, version: i64 },
+    /// The member list has a higher version now.
+    NewerConfig { from: i64, to: i64 },
     /// Another server's list is newer and has other members; it is not listened to.
     OtherMembers { from: ServerId, text: String },
 }

@@ -159,7 +159,7 @@ impl Node {
                     learner.on_touched(zxid, touched, out);
                 }
             }
-            FromLeader::Config { text } => self.on_config(&text, effects),
+            FromLeader::Config { text } => self.on_config(now, &text, effects),
         }
     }
 

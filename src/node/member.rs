@@ -17,7 +17,7 @@ use super::effect::{Effect, Notice, PeerEffect};
 use super::input::{Now, PeerInput, Truncation};
 use super::stats::{LeadingStats, RoleKind, RoleStats};
 use super::{Announce, Deliver, Duty, InFlight, Node};
-use crate::config::Role as MemberRole;
+use crate::config::{MultiAddress, Role as MemberRole, parse_members};
 use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::journal;
@@ -43,7 +43,9 @@ pub struct MemberRules {
     pub commit_log_count: usize,
     /// What `/zookeeper/config` shows.
     pub config: Arc<str>,
-    pub config_version: i64,
+    /// Newer versions of the member list are taken over: `reconfigEnabled`.
+    pub follows_config: bool,
+    pub multi_address: MultiAddress,
     /// A leader serves clients too: `leaderServes`.
     pub leader_serves: bool,
 }
@@ -435,7 +437,7 @@ impl Node {
                 match PeerEffect::of_election(vote) {
                     Ok(effect) => effects.push(Effect::Peer(effect)),
                     Err(election::Effect::Decided(vote)) => self.begin_role(now, vote, effects),
-                    Err(election::Effect::NewerConfig { text }) => self.on_config(&text, effects),
+                    Err(election::Effect::NewerConfig { text }) => self.on_config(now, &text, effects),
                     Err(election::Effect::OtherMembers { from, text }) => {
                         let text = String::from_utf8_lossy(&text).into_owned();
                         effects.push(Effect::Notice(Notice::OtherMembers { from, text }));
@@ -643,7 +645,8 @@ impl Node {
     ) {
         let member = self.member.as_mut().expect("asked before");
         let Start { duty, epoch } = member.starting.take().expect("asked before");
-        tree.set_config(&member.rules.config, member.rules.config_version, now.wall_ms, announce);
+        let version = member.rules.leader.membership.version;
+        tree.set_config(&member.rules.config, version, now.wall_ms, announce);
         member.election.on_epoch(epoch);
         self.duty = duty;
         let election_ms = member.election_ms;
@@ -678,11 +681,28 @@ impl Node {
         member.history.trim(needed, member.rules.commit_log_count);
     }
 
-    pub(super) fn on_config(&mut self, text: &[u8], effects: &mut Vec<Effect>) {
-        let text = String::from_utf8_lossy(text).into_owned();
-        let version = text.lines().find_map(|line| i64::from_str_radix(line.strip_prefix("version=")?, 16).ok());
-        if let Some(version) = version.filter(|version| *version > self.member().rules.config_version) {
-            effects.push(Effect::Notice(Notice::NewerConfig { text, version }));
+    /// A leader's member list. Only its version may be another one than ours: whoever is to follow more than that
+    /// must be started anew.
+    pub(super) fn on_config(&mut self, now: Now, text: &[u8], effects: &mut Vec<Effect>) {
+        let member = self.member();
+        let ours = &member.rules.leader.membership;
+        let theirs = match parse_members(text, member.rules.multi_address) {
+            Ok(theirs) if theirs.version > ours.version && member.rules.follows_config => theirs,
+            // Java does not look at it either.
+            _ => return,
+        };
+        if !theirs.has_same_members(ours) {
+            return self.end_role(now, Fault::Reconfigured(theirs.to_string()), effects);
         }
+        let (theirs, version) = (Arc::new(theirs), ours.version);
+        let text = theirs.to_string();
+        effects.push(Effect::Notice(Notice::NewerConfig { from: version, to: theirs.version }));
+        effects.push(Effect::Peer(PeerEffect::SaveConfig { members: theirs.clone() }));
+        let rules = &mut member.rules;
+        rules.learner.config_version = theirs.version;
+        rules.leader.config_text = Bytes::copy_from_slice(text.as_bytes());
+        rules.leader.membership = theirs.clone();
+        rules.config = text.into();
+        member.election.set_membership(theirs);
     }
 }

@@ -413,9 +413,7 @@ fn log_notice(notice: &Notice) {
         Notice::OtherMembers { from, text } => warn!(
             "server {from} has a newer list of other members, and is not listened to: {text}"
         ),
-        Notice::NewerConfig { text, version } => warn!(
-            "the ensemble has a newer list of members than this server's configuration (version {version:x}): {text}"
-        ),
+        Notice::NewerConfig { from, to } => info!("the list of members has version {to:x} now, and had {from:x}"),
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Java: `QuorumPeer`, `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use super::Shared;
 use super::image::{ImageJob, Learners};
 use super::log::{LogQueue, MemberJob, or_die};
 use super::start::{self, ServerImage};
-use crate::config::Endpoint;
-use crate::disk::FileDisk;
+use crate::config::{self, Endpoint, Membership};
+use crate::disk::{self, FileDisk};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
@@ -133,6 +134,7 @@ impl Peers {
                     self.learners().send_tree(link);
                 }
             }
+            PeerEffect::SaveConfig { members } => self.save_config(&members),
             PeerEffect::Serve { .. } | PeerEffect::StopServing => unreachable!("that is about clients"),
             PeerEffect::Exit { why } => {
                 error!("exiting: {why}");
@@ -156,6 +158,29 @@ impl Peers {
         let ticks = ensemble.connect_limit_ticks(node.init_limit_ticks);
         let budget = Duration::from_millis((i64::from(ticks) * i64::from(node.tick_time_ms)).max(0) as u64);
         self.links.dial(link, quorum_addresses(&self.shared, leader), budget);
+    }
+
+    /// For the next start. A member that cannot write it down still knows it until it ends.
+    fn save_config(&self, members: &Membership) {
+        let Some(path) = &self.shared.config.path else { return };
+        let saved = std::fs::read(path).and_then(|text| {
+            let rewritten = config::rewrite(path, &String::from_utf8_lossy(&text), members);
+            let backup = format!("{path}.bak");
+            if !Path::new(&backup).exists() {
+                disk::replace_file(&backup, &text)?;
+            }
+            let (dynamic, text) = (rewritten.dynamic, rewritten.text);
+            disk::replace_file(&dynamic.0, dynamic.1.as_bytes())?;
+            disk::replace_file(path, text.as_bytes())
+        });
+        match saved {
+            Ok(()) => info!("{path} points to the list of members of version {:x} now", members.version),
+            Err(error) => error!(
+                "the list of members of version {:x} could not be written next to {path}, so the next start has an older \
+                 one: {error}",
+                members.version
+            ),
+        }
     }
 
     /// On a thread of its own: it may take a while.

@@ -445,7 +445,8 @@ fn member_rules(config: &Config) -> MemberRules {
         },
         commit_log_count: node.commit_log_count as usize,
         config: text.into(),
-        config_version,
+        follows_config: ensemble.reconfig_enabled,
+        multi_address: ensemble.multi_address,
         leader_serves: ensemble.leader_serves,
     }
 }
