@@ -471,7 +471,9 @@ impl Node {
     /// True when [`Node::apply`] has something to do.
     pub fn has_committed(&self) -> bool {
         let settled = self.settled();
-        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled) || self.may_begin_to_serve()
+        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled)
+            || self.may_begin_to_serve()
+            || self.may_answer_sync()
     }
 
     /// Applies up to `limit` transactions that are durable and committed, in order; the caller holds the write
