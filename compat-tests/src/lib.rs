@@ -16,6 +16,8 @@
 
 pub mod check;
 pub mod conversation;
+pub mod history;
+pub mod hosts;
 pub mod java;
 pub mod ledger;
 pub mod random;

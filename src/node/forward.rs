@@ -149,7 +149,8 @@ impl Node {
         match message {
             FromLeader::Revalidated { session, valid } => self.on_revalidated(SessionId(session), valid, effects),
             FromLeader::Synced => {
-                let shows = self.committed;
+                // A leader's epoch may begin behind everything that there is.
+                let shows = self.committed.min(self.last_prepared);
                 // One that nobody asked for is Java's to explain.
                 if let Some(sync) = self.forwarding.syncs.iter_mut().find(|sync| sync.shows.is_none()) {
                     sync.shows = Some(shows);
