@@ -170,7 +170,7 @@ fn trunc_and_more(to: &Path) {
     ensemble.wait("member 3 to dial", || if recorder.held() > 0 { Ok(()) } else { Err("it does not".into()) });
     ensemble.pause(1);
     client.send(op::CREATE, node("/waiting"));
-    wait_until_logged(&ensemble, 2, "/waiting");
+    ensemble.wait_until_logged(2, "/waiting");
     recorder.rule(2, Port::Quorum, Rule::Carry);
     ensemble.wait_serving(3);
     ensemble.resume(1);
@@ -260,23 +260,9 @@ fn strand_the_leader(ensemble: &mut Ensemble) -> Session {
     ensemble.pause(1);
     ensemble.pause(2);
     client.send(op::CREATE, node("/stranded"));
-    wait_until_logged(ensemble, 3, "/stranded");
+    ensemble.wait_until_logged(3, "/stranded");
     [3, 2, 1].into_iter().for_each(|sid| ensemble.kill(sid));
     client.abandon()
-}
-
-/// What is logged is not answered yet; it shows in the log.
-fn wait_until_logged(ensemble: &Ensemble, sid: i64, path: &str) {
-    let version_2 = ensemble.server(sid).data_dir().join("version-2");
-    ensemble.wait("a transaction to be logged", || {
-        let logs = fs::read_dir(&version_2).expect("a directory").flatten();
-        let mut logs = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("log."));
-        let is_logged = logs.any(|entry| {
-            let log = fs::read(entry.path()).expect("a log");
-            log.windows(path.len()).any(|at| at == path.as_bytes())
-        });
-        if is_logged { Ok(()) } else { Err(format!("{path} is not in the log of {sid}")) }
-    });
 }
 
 fn write(ensemble: &Ensemble, sid: i64, name: &str, count: usize) {

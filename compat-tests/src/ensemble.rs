@@ -324,6 +324,20 @@ impl Ensemble {
         })
     }
 
+    /// Waits until a member has this path in one of its log files; what is logged need not be answered.
+    pub fn wait_until_logged(&self, sid: i64, path: &str) {
+        let version_2 = self.server(sid).data_dir().join("version-2");
+        self.wait("a transaction to be logged", || {
+            let files = fs::read_dir(&version_2).expect("there is a version-2").flatten();
+            let mut logs = files.filter(|file| file.file_name().to_string_lossy().starts_with("log."));
+            let is_logged = logs.any(|log| {
+                let log = fs::read(log.path()).expect("a log can be read");
+                log.windows(path.len()).any(|at| at == path.as_bytes())
+            });
+            if is_logged { Ok(()) } else { Err(format!("{path} is not in the log of {sid}")) }
+        });
+    }
+
     /// A client of a member with a session by `connect`, which it must give; but it may have to start first.
     pub fn attach(&self, sid: i64, connect: &Connect) -> Client {
         self.wait(&format!("a session with member {sid}"), || Client::try_connect_as(self.server(sid), connect))
@@ -333,11 +347,16 @@ impl Ensemble {
         self.attach(sid, &Connect::default())
     }
 
+    /// What a member holds.
+    pub fn tree(&self, sid: i64) -> Tree {
+        Tree::read(self.server(sid))
+    }
+
     /// Compares everything that the running members hold, and fails if two of them differ.
     pub fn check_equal(&self) {
         self.wait_equal();
         let running = self.running();
-        let trees: Vec<_> = running.iter().map(|sid| Tree::read(self.server(*sid))).collect();
+        let trees: Vec<_> = running.iter().map(|sid| self.tree(*sid)).collect();
         for (sid, tree) in running.iter().zip(&trees) {
             if let Some(difference) = trees[0].difference(tree) {
                 panic!("members {} and {sid} differ: {difference}\n{}", running[0], self.logs());
@@ -365,7 +384,7 @@ impl Ensemble {
     }
 
     /// Polls until there is an answer, and fails with the last reason why there is none.
-    pub fn wait<T>(&self, what: &str, look: impl Fn() -> Result<T, String>) -> T {
+    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match look() {

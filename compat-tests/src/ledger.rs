@@ -202,6 +202,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Ends the session, and with it its ephemerals.
+    pub fn close(mut self) -> Result<(), String> {
+        self.call(op::CLOSE_SESSION, Body::new()).map(drop)
+    }
+
     /// Returns when this server shows everything that was agreed on before.
     pub fn sync(&mut self) -> Result<(), String> {
         let reply = self.call(op::SYNC, path("/"))?;

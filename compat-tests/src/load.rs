@@ -11,6 +11,8 @@ use crate::ensemble::PATIENCE;
 use crate::ledger::{Ledger, Numbered, Refusal};
 use crate::server::pause;
 
+const MOST_CLIENTS: usize = 100;
+
 /// The clients, on threads of their own.
 pub struct Load {
     shared: Arc<Shared>,
@@ -44,14 +46,15 @@ pub struct Figures {
 }
 
 impl Load {
-    /// `clients` of them, spread over the servers.
+    /// `clients` of them, spread over the servers. Two loads on one ensemble need two seeds.
     pub fn start(addresses: &[SocketAddr], clients: usize, seed: u64) -> Self {
         let shared = Arc::<Shared>::default();
         shared.state.lock().expect("no holder panics").answers = vec![0; addresses.len()];
         let client = |id| {
             let (shared, addresses) = (Arc::clone(&shared), addresses.to_vec());
             thread::spawn(move || {
-                let mut ledger = Ledger::new(id, seed << 8 | id as u64);
+                let id = id + MOST_CLIENTS * seed as usize;
+                let mut ledger = Ledger::new(id, id as u64);
                 let outcome = shared.run(&mut ledger, &addresses, id);
                 if let Err(why) = outcome {
                     shared.state.lock().expect("no holder panics").failed.get_or_insert_with(|| why.clone());
@@ -103,6 +106,7 @@ impl Load {
             panic!("{:?} after {:?}", pair[1], pair[0]);
         }
         check_shared(&mut ledgers);
+        ledgers.into_iter().for_each(|ledger| ledger.close().unwrap_or_else(|why| panic!("{why}")));
         let state = self.shared.state.lock().expect("no holder panics");
         Figures { answers: state.answers.clone(), written: written.len(), moves: state.moves }
     }

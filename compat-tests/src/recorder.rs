@@ -35,6 +35,14 @@ pub enum Rule {
     BreakAfter(usize),
 }
 
+/// How a leader brings a learner to its own history.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sync {
+    Diff,
+    Trunc,
+    Snap,
+}
+
 /// Who sent something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
@@ -145,6 +153,14 @@ impl Recorder {
         fs::write(directory.join("order"), order)
     }
 
+    /// How the leader brought this learner to its own history the last time it did: what stood in its first
+    /// packet behind LEADERINFO, and how many transactions came before NEWLEADER.
+    pub fn last_sync(&self, learner: i64) -> Option<(Sync, usize)> {
+        let state = self.shared.state();
+        let is_learner = |c: &&Connection| c.port == Port::Quorum && c.dialler() == Some(learner);
+        state.connections.iter().filter(is_learner).rev().find_map(|c| sync_of(&c.answered))
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.shared.state().connections.len()
@@ -171,14 +187,22 @@ impl Connection {
 
     /// `03-quorum-1-2`: the fourth connection, by member 1 to the quorum port of member 2.
     fn name(&self, number: usize) -> String {
+        let port = match self.port {
+            Port::Election => "election",
+            Port::Quorum => "quorum",
+        };
+        format!("{number:02}-{port}-{}-{}", self.dialler().unwrap_or(0), self.to)
+    }
+
+    /// Who dialled, as it said itself.
+    fn dialler(&self) -> Option<i64> {
         // The hello of an election connection has the sid behind the version, and the first packet of a learner
         // behind type, zxid and the length of its data.
-        let (port, at) = match self.port {
-            Port::Election => ("election", 8),
-            Port::Quorum => ("quorum", 16),
+        let at = match self.port {
+            Port::Election => 8,
+            Port::Quorum => 16,
         };
-        let from = self.dialled.get(at..at + 8).and_then(|sid| sid.try_into().ok()).map_or(0, i64::from_be_bytes);
-        format!("{number:02}-{port}-{from}-{}", self.to)
+        self.dialled.get(at..at + 8).and_then(|sid| sid.try_into().ok()).map(i64::from_be_bytes)
     }
 }
 
@@ -283,6 +307,33 @@ impl Shared {
         bytes
     }
 }
+
+/// What a leader said first on a link, and how many proposals then came before NEWLEADER; none are counted behind
+/// a snapshot.
+fn sync_of(answered: &[u8]) -> Option<(Sync, usize)> {
+    const PROPOSAL: i32 = 2;
+    let int = |at: usize| Some(i32::from_be_bytes(answered.get(at..at + 4)?.try_into().expect("4 bytes")));
+    // Type, zxid, and data behind its length; a leader's packets have no identities behind that.
+    let length = |at: usize| Some(20 + usize::try_from(int(at + 12)?).unwrap_or(0));
+    let mut at = length(0)?;
+    let sync = match int(at)? {
+        13 => Sync::Diff,
+        14 => Sync::Trunc,
+        15 => return Some((Sync::Snap, 0)),
+        _ => return None,
+    };
+    let mut proposals = 0;
+    loop {
+        at += length(at)?;
+        match int(at)? {
+            NEW_LEADER => return Some((sync, proposals)),
+            PROPOSAL => proposals += 1,
+            _ => {}
+        }
+    }
+}
+
+const NEW_LEADER: i32 = 10;
 
 /// Version, sid, and the length of the address.
 const HELLO: usize = 20;
