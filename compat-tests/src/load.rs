@@ -1,6 +1,7 @@
 //! Clients at work on an ensemble while its members come and go. Each keeps books ([`Ledger`]); when its server
 //! is gone it goes to the next one with its session, has that show everything agreed on, and compares.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -12,6 +13,8 @@ use crate::ledger::{Ledger, Numbered, Refusal};
 use crate::server::pause;
 
 const MOST_CLIENTS: usize = 100;
+/// After so many answers a client goes to the next server though its own is there.
+const STAY: u64 = 500;
 
 /// The clients, on threads of their own.
 pub struct Load {
@@ -74,13 +77,20 @@ impl Load {
         let mut state = self.shared.state.lock().expect("no holder panics");
         let targets: Vec<(usize, u64)> = servers.iter().map(|at| (*at, state.answers[*at] + more)).collect();
         loop {
-            if let Some(why) = &state.failed {
-                panic!("a client has failed: {why}");
-            }
             let waits = targets.iter().find(|(at, target)| state.answers[*at] < *target);
-            let Some((at, target)) = waits else { return };
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {PATIENCE:?} for {target} answers of server {at}: {:?}", state.answers);
+            let failure = match (&state.failed, waits) {
+                (Some(why), _) => Some(format!("a client has failed: {why}")),
+                (None, None) => return,
+                (None, Some((at, target))) if left.is_zero() => {
+                    Some(format!("waited {PATIENCE:?} for {target} answers of server {at}: {:?}", state.answers))
+                }
+                (None, Some(_)) => None,
+            };
+            if let Some(failure) = failure {
+                drop(state);
+                panic!("{failure}");
+            }
             state = self.shared.changed.wait_timeout(state, left).expect("no holder panics").0;
         }
     }
@@ -142,10 +152,12 @@ impl Shared {
             if self.is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
+            let here = Cell::new(0);
             let goes_on = |answers| {
                 self.state.lock().expect("no holder panics").answers[at] += answers;
                 self.changed.notify_all();
-                !self.is_over.load(Ordering::Relaxed)
+                here.set(here.get() + answers);
+                here.get() < STAY && !self.is_over.load(Ordering::Relaxed)
             };
             ledger.work_while(8, &goes_on)?;
             at = (at + 1) % addresses.len();
