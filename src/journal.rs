@@ -76,12 +76,14 @@ fn write_record_with(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) -> R
 }
 
 /// Where a record stands in a batch that was encoded here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Placed {
     pub zxid: Zxid,
     /// From the start of the batch.
     pub offset: u64,
     pub checksum: u32,
+    /// Where its payload stands in the batch.
+    pub payload: std::ops::Range<usize>,
 }
 
 /// The records of a batch made by [`write_record`], in their order. Panics if it is anything else.
@@ -94,8 +96,9 @@ pub fn placed(batch: &[u8]) -> impl Iterator<Item = Placed> + '_ {
         let len = record.get_u32() as usize;
         assert!(len >= PAYLOAD_MIN, "a record of {len} bytes has no header");
         assert!(record[len] == END_BYTE, "a batch is made of whole records");
+        let payload = at + PREFIX..at + PREFIX + len;
         at += OVERHEAD + len;
-        Some(Placed { zxid: payload_zxid(record), offset, checksum })
+        Some(Placed { zxid: payload_zxid(record), offset, checksum, payload })
     })
 }
 

@@ -5,7 +5,7 @@
 //! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`],
 //!    [`stats`]
 //! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`throttle`], [`watch`]
-//! 3. agreement: [`storage`], [`zab`]
+//! 3. agreement: [`election`], [`storage`], [`zab`]
 //! 4. the whole: [`node`]
 //! 5. shells, with the feature `shell`: `net`, `admin`, `clock`, `disk`; with `io`: `image_rocksdb`
 //! 6. composition: `server`, `bench`, and `main.rs`
@@ -27,6 +27,7 @@ pub mod throttle;
 pub mod tree;
 pub mod watch;
 
+pub mod election;
 pub mod storage;
 pub mod zab;
 

@@ -8,7 +8,7 @@ use jute::records::data::Acl;
 use zooid::acl::Identity;
 use zooid::id::{ConnId, SessionId, Zxid};
 use zooid::node::effect::Effect;
-use zooid::node::input::{Input, Now};
+use zooid::node::input::{Input, Now, Raw};
 use zooid::node::reaper::ReaperRules;
 use zooid::node::{Deliver, Node, NodeRules, initial_identities};
 use zooid::prepare::PrepareRules;
@@ -95,10 +95,14 @@ impl World {
         }
     }
 
+    fn now(&self) -> Now {
+        Now { mono: self.now, wall_ms: 1_000_000 + self.now }
+    }
+
     fn step(&mut self, input: Input) {
-        let now = Now { mono: self.now, wall_ms: 1_000_000 + self.now };
+        let now = self.now();
         self.node.step(now, &self.tree, input, &mut self.effects);
-        self.node.flush(&mut self.effects);
+        self.node.flush(now, &mut self.effects);
         for effect in &self.effects {
             if let Effect::Append { last, .. } = effect {
                 self.logged = *last;
@@ -113,8 +117,9 @@ impl World {
     }
 
     fn apply(&mut self) {
+        let now = self.now();
         let Self { node, tree, watches, clients, effects, .. } = self;
-        node.apply(usize::MAX, tree, watches, clients, effects);
+        node.apply(now, usize::MAX, tree, watches, clients, effects);
     }
 
     fn connect(&mut self, conn: u64) -> SessionId {
@@ -134,7 +139,14 @@ impl World {
 
     fn write(&mut self, conn: u64, session: SessionId, xid: i32, write: Write) {
         let identities: Arc<[Identity]> = initial_identities("127.0.0.1");
-        self.step(Input::Write { conn: ConnId(conn), session, xid, write, identities });
+        let raw = Raw { op: 0, body: Bytes::new() };
+        self.step(Input::Write { conn: ConnId(conn), session, xid, write, raw, identities });
+    }
+
+    /// What was wished for since the last look, logging and notices aside.
+    #[track_caller]
+    fn expect(&mut self, expected: &[Effect]) {
+        assert_eq!(format!("{:?}", self.effects()), format!("{expected:?}"));
     }
 
     fn heard(&mut self, conn: u64) -> Vec<Heard> {
@@ -212,10 +224,10 @@ fn a_full_disk_refuses_writes_keeps_sessions_and_leaves_no_gap() {
     world.write(1, session, 2, create("/lost", 0));
     world.step(Input::LogFull);
     let refused = |xid| Effect::WriteRefused { conn: ConnId(1), xid, error: zooid::proto::ErrorCode::OperationTimeout };
-    assert_eq!(world.effects(), [refused(2)]);
+    world.expect(&[refused(2)]);
     world.write(1, session, 3, set("/kept", -1));
     world.attach(2, SessionId::NONE, b"");
-    assert_eq!(world.effects(), [refused(3), Effect::Close { conn: ConnId(2) }]);
+    world.expect(&[refused(3), Effect::Close { conn: ConnId(2) }]);
     world.step(Input::LogRoom);
     world.write(1, session, 4, set("/kept", -1));
     world.durable();
@@ -259,15 +271,15 @@ fn an_old_connection_is_pushed_out_only_with_the_right_password() {
     let session = world.connect(1);
     world.effects();
     world.attach(2, session, &[0; 16]);
-    assert_eq!(world.effects(), [Effect::Refused { conn: ConnId(2) }]);
+    world.expect(&[Effect::Refused { conn: ConnId(2) }]);
     world.write(1, session, 1, create("/mine", 0));
     world.durable();
     assert_eq!(world.heard(1), [Heard::Reply(1, 2, 0)]);
     world.attach(3, session, &password(session));
     let attached = Effect::Attached { conn: ConnId(3), session, timeout_ms: TIMEOUT };
-    assert_eq!(world.effects(), [Effect::Close { conn: ConnId(1) }, attached]);
+    world.expect(&[Effect::Close { conn: ConnId(1) }, attached]);
     world.write(1, session, 2, create("/stale", 0));
-    assert_eq!(world.effects(), [Effect::Close { conn: ConnId(1) }], "the old connection has no session any more");
+    world.expect(&[Effect::Close { conn: ConnId(1) }]);
 }
 
 #[test]
@@ -277,12 +289,12 @@ fn a_closed_session_takes_nothing_more() {
     world.write(1, session, 1, create("/e", 1));
     world.write(1, session, 2, Write::CloseSession);
     world.write(1, session, 3, create("/late", 0));
-    assert_eq!(world.effects(), [Effect::Close { conn: ConnId(1) }]);
+    world.expect(&[Effect::Close { conn: ConnId(1) }]);
     world.durable();
     assert_eq!(world.heard(1), [Heard::Reply(1, 2, 0), Heard::Reply(2, 3, 0), Heard::Closed]);
     assert!(world.tree.find("/e").is_none() && world.tree.find("/late").is_none());
     world.attach(4, session, &password(session));
-    assert_eq!(world.effects(), [Effect::Refused { conn: ConnId(4) }]);
+    world.expect(&[Effect::Refused { conn: ConnId(4) }]);
 }
 
 /// Equal inputs give equal effects: a whole run can be repeated.

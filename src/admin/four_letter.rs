@@ -12,13 +12,14 @@ use std::sync::atomic::Ordering;
 
 use tracing::info;
 
-use super::metrics::{self, Figures, Gauges, Totals};
+use super::metrics::{self, Figures, Gauges, LeadingFigures, Totals};
 use super::text::{self, Bucket, Client, ClientSession, Dump, KnownSessions, ServerState, Srvr};
 use super::{environment, java::LocalTime};
 use crate::clock;
 use crate::config::{self, ConnectionFactory, FourLetterWords, version_dir};
 use crate::id::{ConnId, SessionId};
 use crate::net::conn::Conn;
+use crate::node::stats::{NodeStats, RoleKind};
 use crate::server::Shared;
 use crate::session::Mono;
 use crate::tree::quota::{self, Track};
@@ -185,7 +186,17 @@ fn execute(shared: &Shared, asking: &Conn, word: Word, argument: &[u8]) -> Strin
 }
 
 fn is_serving(shared: &Shared) -> bool {
-    !shared.is_stopping()
+    shared.is_serving() && !shared.is_stopping()
+}
+
+fn state(stats: &NodeStats) -> ServerState {
+    match stats.role.map(|role| role.kind) {
+        None => ServerState::Standalone,
+        Some(RoleKind::Leading) => ServerState::Leader,
+        Some(RoleKind::Following) => ServerState::Follower,
+        Some(RoleKind::Observing) => ServerState::Observer,
+        Some(RoleKind::Looking) => ServerState::ReadOnly,
+    }
 }
 
 fn srvr<'a>(shared: &Shared, version: &'a str) -> Srvr<'a> {
@@ -194,6 +205,7 @@ fn srvr<'a>(shared: &Shared, version: &'a str) -> Srvr<'a> {
         (tree.last_zxid(), tree.node_count() + 1)
     };
     let totals = totals(shared);
+    let stats = *shared.node_stats.lock();
     let latency_ms = shared.counters.measures.lock().latency();
     Srvr {
         version,
@@ -203,9 +215,9 @@ fn srvr<'a>(shared: &Shared, version: &'a str) -> Srvr<'a> {
         connections: shared.registry.len(),
         outstanding: shared.counters.outstanding.load(Ordering::Relaxed),
         zxid,
-        state: ServerState::Standalone,
+        state: state(&stats),
         nodes,
-        proposal_sizes: None,
+        proposal_sizes: stats.role.and_then(|role| role.leading).map(|leading| leading.proposal_sizes),
     }
 }
 
@@ -252,12 +264,16 @@ fn client(conn: &Conn, asking: ConnId) -> Client {
 fn conf(shared: &Shared) -> String {
     let (data_dir_bytes, data_log_dir_bytes) = directory_sizes(shared);
     let working_dir = std::env::current_dir().unwrap_or_default();
-    shared.config.conf_standalone(config::Figures {
+    let figures = config::Figures {
         client_port: shared.client_port.into(),
         working_dir: &working_dir,
         data_dir_bytes,
         data_log_dir_bytes,
-    })
+    };
+    match shared.node_stats.lock().role {
+        None => shared.config.conf_standalone(figures),
+        Some(_) => shared.config.conf_member(figures, &shared.config.ensemble.membership),
+    }
 }
 
 fn directory_sizes(shared: &Shared) -> (u64, u64) {
@@ -335,20 +351,35 @@ fn sessions_by_conn(shared: &Shared) -> impl Fn(ConnId) -> SessionId {
 
 fn mntr(shared: &Shared) -> String {
     let version = environment::version();
+    let stats = *shared.node_stats.lock();
     let mut gauges = Gauges {
         watches: shared.watches.lock().count(),
-        sessions: shared.node_stats.lock().sessions,
+        sessions: stats.sessions,
         connections: shared.registry.len(),
         outstanding: shared.counters.outstanding.load(Ordering::Relaxed),
         drop_probability: shared.connection_tokens.as_ref().map_or(0.0, |tokens| tokens.lock().drop_probability()),
         uptime_ms: shared.clock.mono(),
         open_files: environment::open_files().unwrap_or(-1),
         max_files: environment::max_files().unwrap_or(-1),
+        quorum_size: stats.role.map(|_| shared.config.ensemble.membership.participants().count()),
+        leading: stats.role.and_then(|role| role.leading).map(|leading| LeadingFigures {
+            learners: leading.learners,
+            synced_followers: leading.synced_followers,
+            synced_non_voting_followers: leading.synced_non_voting_followers,
+            synced_observers: leading.synced_observers,
+            pending_syncs: leading.pending_syncs,
+            uptime_ms: shared.clock.mono() - leading.since,
+            proposal_sizes: leading.proposal_sizes,
+        }),
         ..Gauges::default()
     };
     let mut quotas = BTreeMap::new();
     {
         let tree = shared.tree.read();
+        if stats.role.is_some() {
+            // Only a leader tracks them, but every server knows of them.
+            gauges.sessions = tree.sessions().len();
+        }
         gauges.nodes = tree.node_count() + 1;
         gauges.data_bytes = tree.data_size();
         gauges.ephemerals = tree.ephemeral_count();
@@ -361,7 +392,7 @@ fn mntr(shared: &Shared) -> String {
     let measures = shared.counters.measures.lock().clone();
     metrics::mntr(&Figures {
         version: &version,
-        state: ServerState::Standalone,
+        state: state(&stats),
         gauges,
         totals: totals(shared),
         measures: &measures,

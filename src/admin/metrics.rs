@@ -43,6 +43,22 @@ pub struct Gauges {
     /// -1 if unknown, as is the next.
     pub open_files: i64,
     pub max_files: i64,
+    /// Participants of the ensemble; `None` standalone.
+    pub quorum_size: Option<usize>,
+    pub leading: Option<LeadingFigures>,
+}
+
+/// What is so on a leader.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeadingFigures {
+    pub learners: usize,
+    pub synced_followers: usize,
+    pub synced_non_voting_followers: usize,
+    pub synced_observers: usize,
+    pub pending_syncs: usize,
+    pub uptime_ms: i64,
+    /// Last, least, greatest; -1 before the first.
+    pub proposal_sizes: [i32; 3],
 }
 
 /// What modules count without knowing of resets.
@@ -177,6 +193,21 @@ fn gauges<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a
     put("outstanding_tls_handshake", Gauge(0));
     put("min_client_response_size", size(sizes.min));
     put("non_mtls_local_conn_count", Gauge(0));
+    if let Some(size) = gauges.quorum_size {
+        put("quorum_size", Gauge(size as i64));
+    }
+    if let Some(leading) = gauges.leading {
+        let [last, least, greatest] = leading.proposal_sizes;
+        put("learners", Gauge(leading.learners as i64));
+        put("synced_followers", Gauge(leading.synced_followers as i64));
+        put("synced_non_voting_followers", Gauge(leading.synced_non_voting_followers as i64));
+        put("synced_observers", Gauge(leading.synced_observers as i64));
+        put("pending_syncs", Gauge(leading.pending_syncs as i64));
+        put("leader_uptime", Gauge(leading.uptime_ms));
+        put("last_proposal_size", Gauge(last.into()));
+        put("min_proposal_size", Gauge(least.into()));
+        put("max_proposal_size", Gauge(greatest.into()));
+    }
 }
 
 /// What can't happen on a standalone server without TLS and admin commands.

@@ -67,6 +67,23 @@ pub enum Mode {
 }
 
 impl Ensemble {
+    /// Whose image of the tree counts: the own number, 0 standalone.
+    pub fn image_owner(&self) -> i64 {
+        match self.mode {
+            Mode::Standalone => 0,
+            Mode::Quorum => self.server_id.unwrap_or(0),
+        }
+    }
+
+    /// How many ticks a learner may take to connect to its leader.
+    pub fn connect_limit_ticks(&self, init_limit_ticks: i32) -> i32 {
+        if self.connect_to_learner_master_limit_ticks > 0 {
+            self.connect_to_learner_master_limit_ticks
+        } else {
+            init_limit_ticks
+        }
+    }
+
     pub(super) fn new(
         file: &FileKeys,
         own: OwnMember,

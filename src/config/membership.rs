@@ -120,6 +120,24 @@ impl Membership {
         self.members.values().filter(|member| member.role == Role::Observer)
     }
 
+    /// Whether the server has a voice in elections and commits.
+    pub fn is_voter(&self, id: i64) -> bool {
+        self.members.get(&id).is_some_and(|member| member.role == Role::Participant)
+    }
+
+    /// How much a server's voice counts. Without weights all count alike, even that of a stranger.
+    pub fn weight(&self, id: i64) -> i64 {
+        match &self.rule {
+            QuorumRule::Majority => 1,
+            QuorumRule::Hierarchical { weights, .. } => weights.get(&id).copied().unwrap_or(0),
+        }
+    }
+
+    /// Whether the two differ in nothing but, perhaps, their version.
+    pub fn has_same_members(&self, other: &Self) -> bool {
+        self.members == other.members && self.rule == other.rule
+    }
+
     /// Whether the servers in `ids` decide for all.
     pub fn is_quorum(&self, ids: &BTreeSet<i64>) -> bool {
         match &self.rule {

@@ -27,7 +27,7 @@ use super::line::{Line, Turn};
 use crate::admin::four_letter;
 use crate::auth::Proof;
 use crate::id::{SessionId, Zxid};
-use crate::node::input::Input;
+use crate::node::input::{Input, Raw};
 use crate::node::reply;
 use crate::proto::request::{Frame, Read, Request, Write, decode};
 use crate::proto::{ErrorCode, op};
@@ -156,7 +156,11 @@ enum Flow {
 struct Asking {
     xid: i32,
     op: i32,
+    /// As it came, for the leader.
+    body: Bytes,
     frame: Frame,
+    /// The Node decides when it is answered, which may take a round of agreement.
+    is_ordered: bool,
     arrived: Mono,
     held: Option<Box<Held>>,
 }
@@ -172,10 +176,6 @@ impl Asking {
 }
 
 impl Asking {
-    fn is_write(&self) -> bool {
-        matches!(self.frame, Frame::Request(Request::Write(_)))
-    }
-
     fn path(&self) -> Option<&str> {
         match &self.frame {
             Frame::Request(Request::Read(read)) => read.path(),
@@ -385,14 +385,20 @@ impl Task<'_> {
             let Ok(wire::RequestHeader { xid, op }) = wire::RequestHeader::read(&mut r) else {
                 return Err(End::Refused);
             };
-            let frame = decode(op, r.rest());
+            let body = r.rest();
+            let frame = decode(op, body.clone());
             let held = match &self.shared.large_requests {
                 Some(account) if !matches!(frame, Frame::Auth(_) | Frame::Sasl { .. }) => {
                     account.hold(bytes as u32).map_err(|NoRoom| self.reject_large(bytes))?.map(Box::new)
                 }
                 _ => None,
             };
-            into.push(Asking { xid, op, frame, arrived, held });
+            let is_ordered = match frame {
+                Frame::Request(Request::Write(_)) => true,
+                Frame::Request(Request::Read(Read::Sync { .. })) => self.shared.is_forwarding(),
+                _ => false,
+            };
+            into.push(Asking { xid, op, body, frame, is_ordered, arrived, held });
         }
         Ok(())
     }
@@ -483,6 +489,10 @@ impl Task<'_> {
         let mut r = Reader::new(frame);
         let Ok(request) = wire::ConnectRequest::read(&mut r) else { return Err(End::Refused) };
         let Ok(read_only) = wire::read_only_byte(&mut r) else { return Err(End::Refused) };
+        if !self.shared.is_serving() {
+            debug!(peer = %self.conn.peer_text(), "ZooKeeperServer not running: a client is turned away");
+            return Err(End::Refused);
+        }
         let last_zxid = self.shared.tree.read().last_zxid();
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
         let deficit = self.pay(SessionId(request.session_id))?;
@@ -551,13 +561,13 @@ impl Task<'_> {
             }
             if state.out.len() >= MAX_UNREAD
                 || state.gate.is_read_next()
-                || next.is_write() && state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE
+                || next.is_ordered && state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE
             {
                 held_back.push(next);
                 held_back.extend(asking);
                 break;
             }
-            let Asking { xid, op, frame, arrived, held } = next;
+            let Asking { xid, op, body, frame, is_ordered, arrived, held } = next;
             state.stats.received += 1;
             let proving = matches!(frame, Frame::Auth(_) | Frame::Sasl { .. });
             if !proving && !shared.auth_rules.admits(&state.identities) {
@@ -573,7 +583,15 @@ impl Task<'_> {
                     state.gate.on_write(asked);
                     waiting += 1;
                     let (session, identities) = (conn.session(), state.identities.clone());
-                    inputs.push(Input::Write { conn: conn.id, session, xid, write, identities });
+                    let raw = Raw { op, body };
+                    inputs.push(Input::Write { conn: conn.id, session, xid, write, raw, identities });
+                    continue;
+                }
+                Frame::Request(Request::Read(Read::Sync { path })) if is_ordered => {
+                    state.gate.on_write(asked);
+                    waiting += 1;
+                    let (session, identities) = (conn.session(), state.identities.clone());
+                    inputs.push(Input::Sync { conn: conn.id, session, xid, path, raw: Raw { op, body }, identities });
                     continue;
                 }
                 Frame::Request(Request::Read(read)) => OnTheSpot::Read(read),

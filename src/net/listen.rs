@@ -20,8 +20,7 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     // What Java asks for when nothing is configured.
     let backlog = if backlog == -1 { 50 } else { backlog };
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
-        let any: [IpAddr; 2] = [std::net::Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
-        any.map(|ip| SocketAddr::new(ip, endpoint.port)).into()
+        any(endpoint.port).into()
     } else {
         use std::net::ToSocketAddrs;
         let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
@@ -40,7 +39,13 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     Err(last.unwrap_or_else(|| anyhow::anyhow!("{endpoint} has no address")))
 }
 
-fn bind_one(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {
+/// The addresses that stand for all, the one for both families first.
+pub(super) fn any(port: u16) -> [SocketAddr; 2] {
+    let any: [IpAddr; 2] = [std::net::Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
+    any.map(|ip| SocketAddr::new(ip, port))
+}
+
+pub(super) fn bind_one(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;

@@ -5,3 +5,4 @@ pub mod client;
 pub mod conn;
 pub mod line;
 pub mod listen;
+pub mod quorum;

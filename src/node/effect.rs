@@ -2,11 +2,16 @@
 
 use bytes::Bytes;
 
-use crate::id::{ConnId, SessionId, Zxid};
+use crate::election;
+use crate::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
 use crate::prepare::QuotaExceeded;
 use crate::proto::ErrorCode;
+use crate::storage::epoch::EpochFile;
+use crate::tree::Tree;
+use crate::zab::{Entry, Fault};
+use crate::zab::packet::Packet;
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Effect {
     /// Write these log records behind the others and make them durable; answered by `Durable(last)`.
     Append { first: Zxid, last: Zxid, records: Bytes },
@@ -20,6 +25,43 @@ pub enum Effect {
     WriteRefused { conn: ConnId, xid: i32, error: ErrorCode },
     /// For the log of the server.
     Notice(Notice),
+    /// What only a member of an ensemble wishes for.
+    Peer(PeerEffect),
+}
+
+/// Those for the storage are carried out in their order, `Append` among them, and each is answered.
+#[derive(Debug)]
+pub enum PeerEffect {
+    /// Send one notification.
+    Vote { to: ServerId, body: Bytes },
+    /// If anything was delivered since, send these again; else dial everybody.
+    VoteAgain(Vec<(ServerId, Bytes)>),
+    /// Accept learners, until `StopListening`.
+    Listen,
+    StopListening,
+    /// Connect to a leader: `LinkUp` or `LinkDown`.
+    Dial { link: LinkId, leader: ServerId },
+    Send { link: LinkId, packet: Packet },
+    /// Say nothing more on this link.
+    CloseLink { link: LinkId },
+    /// Answered by `EpochSaved`.
+    SaveEpoch { file: EpochFile, epoch: i64 },
+    /// Remove everything behind `target` from the log, and from the tree if that has `applied` more; answered by
+    /// `Truncated`.
+    Truncate { target: Zxid, applied: Zxid },
+    /// Make this tree durable as a snapshot with `rest` in the log behind it, and put it into the Store;
+    /// answered by `Installed`.
+    Install { tree: Box<Tree>, rest: Vec<Entry> },
+    /// Answered by `LogRead`.
+    ReadLog { link: LinkId, after: Zxid, upto: Zxid },
+    /// Queue SNAP and a snapshot on the link: of what is applied now, or later; answered by `SnapshotSent`.
+    SendSnapshot { link: LinkId },
+    /// Clients are welcome; `forwarding` says that another server orders what they ask.
+    Serve { forwarding: bool },
+    /// They are not: every connection is closed, and nothing of the tree is shown.
+    StopServing,
+    /// The process must end, and an operator has to act.
+    Exit { why: String },
 }
 
 /// What an operator should hear of.
@@ -30,4 +72,28 @@ pub enum Notice {
     QuotaExceeded(QuotaExceeded),
     LogFull,
     LogRoom,
+    /// An election begins.
+    Looking { last: Zxid, epoch: i64 },
+    Leading { last: Zxid },
+    Following { leader: ServerId },
+    Observing { leader: ServerId },
+    /// The role has come so far that clients are served.
+    Serving { epoch: i64, election_ms: i64 },
+    RoleEnded(Fault),
+    LinkClosed { link: LinkId, why: Fault },
+    /// A member list with a higher version was seen.
+    NewerConfig { text: String, version: i64 },
+    /// Another server's list is newer and has other members; it is not listened to.
+    OtherMembers { from: ServerId, text: String },
+}
+
+impl PeerEffect {
+    /// `None` for a decision, which concerns the Node alone.
+    pub(super) fn of_election(effect: election::Effect) -> Result<Self, election::Effect> {
+        match effect {
+            election::Effect::Send { to, body } => Ok(Self::Vote { to, body }),
+            election::Effect::Resend(bodies) => Ok(Self::VoteAgain(bodies)),
+            other => Err(other),
+        }
+    }
 }

@@ -5,12 +5,18 @@
 //! durable does [`Node::apply`] put it into the tree, in order, and answer. So nothing is ever shown that a
 //! crash could take back.
 //!
-//! Standalone is a fixed role of this machine, not a server of its own: no election, no new epoch, and the
-//! zxid continues where the log ends. Java: `ZooKeeperServer`, `SyncRequestProcessor`,
-//! `FinalRequestProcessor`.
+//! In an ensemble a transaction is applied once it is durable here *and* a quorum has it ([`member`]); on a
+//! learner the request goes to the leader and comes back as a transaction ([`forward`]), and the leader puts
+//! those of its learners among its own ([`lead`]). Standalone is a fixed role of this machine, not a server of
+//! its own: no election, no new epoch, and the zxid continues where the log ends.
+//!
+//! Java: `ZooKeeperServer`, `SyncRequestProcessor`, `FinalRequestProcessor`.
 
 pub mod effect;
+mod forward;
 pub mod input;
+mod lead;
+pub mod member;
 pub mod read;
 pub mod reaper;
 pub mod reply;
@@ -37,7 +43,10 @@ use crate::txn::{Header, Logged, Txn};
 use crate::watch::{EventType, WatchTable};
 
 use effect::{Effect, Notice};
+use forward::Forwarding;
 use input::{Input, Now};
+use lead::{Owner, Owners};
+use member::{Found, Member, MemberRules};
 use reaper::{Reaper, ReaperRules};
 use stats::NodeStats;
 
@@ -64,6 +73,17 @@ pub trait Deliver {
     fn close(&mut self, conn: ConnId);
 }
 
+/// What becomes of a client's request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Duty {
+    /// Nobody is served.
+    None,
+    /// It gets its place in the order here: standalone, or on a leader.
+    Order,
+    /// The leader is asked.
+    Forward,
+}
+
 #[derive(Debug)]
 struct InFlight {
     logged: Logged,
@@ -79,18 +99,28 @@ struct Origin {
 
 #[derive(Debug)]
 pub struct Node {
+    tick_ms: i64,
     preparer: Preparer,
     sessions: SessionTable,
     ids: SessionIds,
     /// The connection of each session that has one here.
     attached: HashMap<SessionId, ConnId, foldhash::fast::FixedState>,
+    duty: Duty,
+    /// `None` standalone.
+    member: Option<Box<Member>>,
+    /// Through which server each session speaks.
+    owners: Owners,
+    /// What the leader was asked and has not answered.
+    forwarding: Forwarding,
     reaper: Reaper,
     digests: DigestCheck,
     /// The zxid of the newest prepared transaction.
     last_prepared: Zxid,
     /// Everything up to here is durable in our own log.
     durable: Zxid,
-    /// Prepared and not applied, in order.
+    /// Everything up to here is committed; standalone, what is durable is.
+    committed: Zxid,
+    /// In the log, or on the way there, and not applied, in order.
     in_flight: VecDeque<InFlight>,
     /// Log records prepared since the last [`Node::flush`].
     batch: BytesMut,
@@ -106,19 +136,26 @@ pub struct Node {
 impl Node {
     /// `millis` seeds session ids: milliseconds of a clock that has moved on since the last start.
     pub fn new(rules: NodeRules, tree: &Tree, digests: DigestCheck, now: Mono, millis: i64) -> Self {
-        let mut sessions = SessionTable::new(rules.tick_ms);
+        let tick_ms = rules.tick_ms;
+        let mut sessions = SessionTable::new(tick_ms);
         for (session, timeout_ms) in tree.sessions() {
             sessions.open(*session, *timeout_ms, now);
         }
         Self {
+            tick_ms,
             preparer: Preparer::new(rules.prepare, tree),
             sessions,
             ids: SessionIds::new(rules.server_id, millis),
             attached: HashMap::default(),
+            duty: Duty::Order,
+            member: None,
+            owners: Owners::default(),
+            forwarding: Forwarding::default(),
             reaper: Reaper::new(rules.reaper, now),
             digests,
             last_prepared: tree.last_zxid(),
             durable: tree.last_zxid(),
+            committed: Zxid(i64::MAX),
             in_flight: VecDeque::new(),
             batch: BytesMut::new(),
             batch_first: Zxid::ZERO,
@@ -129,10 +166,34 @@ impl Node {
         }
     }
 
+    /// A member of an ensemble. What was logged behind the tree waits for a leader to confirm it.
+    pub fn new_member(
+        rules: NodeRules,
+        member: MemberRules,
+        tree: &Tree,
+        found: Found,
+        digests: DigestCheck,
+        now: Mono,
+        millis: i64,
+    ) -> Self {
+        let mut node = Self::new(rules, tree, digests, now, millis);
+        node.duty = Duty::None;
+        node.sessions = SessionTable::new(node.tick_ms);
+        node.committed = tree.last_zxid();
+        node.load_tail(&found.tail);
+        node.member = Some(Box::new(Member::new(member, tree.last_zxid(), found, now)));
+        node
+    }
+
+    pub fn duty(&self) -> Duty {
+        self.duty
+    }
+
     pub fn stats(&self) -> NodeStats {
         NodeStats {
             in_flight: self.in_flight.len(),
             sessions: self.sessions.len(),
+            role: self.member.as_ref().map(|member| member.stats()),
             digest_mismatches: self.digests.mismatches(),
             changes_queued: self.preparer.changes_queued(),
             changes_removed: self.preparer.changes_removed(),
@@ -155,8 +216,12 @@ impl Node {
 
     /// When [`Input::Time`] is due next.
     pub fn next_deadline(&self) -> Mono {
+        let member = self.member.as_ref().map_or(Mono::MAX, |member| member.next_deadline(self.duty));
+        if self.duty != Duty::Order {
+            return member;
+        }
         let reaper = self.reaper.next_deadline();
-        self.sessions.next_deadline().map_or(reaper, |expiry| expiry.min(reaper))
+        self.sessions.next_deadline().map_or(reaper, |expiry| expiry.min(reaper)).min(member)
     }
 
     /// Takes one thing that happened.
@@ -165,32 +230,46 @@ impl Node {
             Input::Connect { conn, session, password, timeout_ms } => {
                 self.on_connect(now, tree, conn, session, &password, timeout_ms, effects);
             }
-            Input::Write { conn, session, xid, write, identities } => {
-                self.on_write(now, tree, Asked { conn, session, xid, identities }, &write, effects);
+            Input::Write { conn, session, xid, write, raw, identities } => {
+                let asked = Asked { conn, session, xid, identities };
+                match self.duty {
+                    Duty::None => effects.push(Effect::Close { conn }),
+                    Duty::Order => self.on_write(now, tree, asked, &write, effects),
+                    Duty::Forward => self.forward_write(asked, &write, raw, effects),
+                }
+            }
+            Input::Sync { conn, session, xid, path, raw, identities } => {
+                self.on_sync(Asked { conn, session, xid, identities }, path, raw, effects);
             }
             Input::Disconnected { conn, session } => {
                 if self.attached.get(&session) == Some(&conn) {
                     self.attached.remove(&session);
                 }
+                self.forwarding.on_disconnected(conn, session);
             }
             Input::Time { touched } => self.on_time(now, tree, &touched, effects),
             Input::Durable(zxid) => {
                 assert!(zxid <= self.last_prepared, "{zxid} is durable, but {} is the last", self.last_prepared);
                 self.durable = self.durable.max(zxid);
+                self.on_member_durable(now);
             }
             Input::LogFull => self.on_log_full(now, tree, effects),
             Input::LogRoom => {
                 self.disk_full = false;
                 effects.push(Effect::Notice(Notice::LogRoom));
             }
+            Input::Peer(input) => self.on_peer(now, tree, input, effects),
         }
+        self.carry_out(now, tree, effects);
     }
 
-    /// Hands what was prepared since the last call to the log.
-    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+    /// Hands what was prepared since the last call to the log, and to the learners.
+    pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if !self.batch.is_empty() {
             let records = self.batch.split().freeze();
-            effects.push(Effect::Append { first: self.batch_first, last: self.last_prepared, records });
+            let (first, last) = (self.batch_first, self.last_prepared);
+            effects.push(Effect::Append { first, last, records: records.clone() });
+            self.on_flush(now, &records, effects);
         }
     }
 
@@ -205,12 +284,16 @@ impl Node {
         timeout_ms: i32,
         effects: &mut Vec<Effect>,
     ) {
+        if self.duty == Duty::None || self.disk_full && session == SessionId::NONE {
+            return effects.push(Effect::Close { conn });
+        }
+        if self.duty == Duty::Forward {
+            return self.forward_connect(conn, session, password, timeout_ms, effects);
+        }
         if session == SessionId::NONE {
-            if self.disk_full {
-                return effects.push(Effect::Close { conn });
-            }
             let session = self.ids.allocate();
             self.sessions.open(session, timeout_ms, now.mono);
+            self.owners.set(session, Owner::Here);
             self.attached.insert(session, conn);
             let origin = Some(Origin { conn, xid: 0 });
             return self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, origin, tree);
@@ -221,6 +304,7 @@ impl Node {
         if !valid {
             return effects.push(Effect::Refused { conn });
         }
+        self.owners.set(session, Owner::Here);
         if let Some(old) = self.attached.insert(session, conn) {
             effects.push(Effect::Close { conn: old });
         }
@@ -236,22 +320,30 @@ impl Node {
         if self.disk_full {
             return effects.push(Effect::WriteRefused { conn, xid, error: ErrorCode::OperationTimeout });
         }
+        let asks = Asks { session, cxid: xid, identities: &identities, check: Ok(()) };
+        self.order(now, tree, asks, write, Some(Origin { conn, xid }), effects);
+    }
+
+    /// Makes a request the next transaction.
+    fn order(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        Asks { session, cxid, identities, check }: Asks<'_>,
+        write: &Write,
+        origin: Option<Origin>,
+        effects: &mut Vec<Effect>,
+    ) {
         let zxid = self.last_prepared.next();
-        let context = Context {
-            session,
-            identities: &identities,
-            zxid,
-            time: now.wall_ms,
-            session_check: Ok(()),
-            internal: false,
-        };
+        let time = now.wall_ms;
+        let context = Context { session, identities, zxid, time, session_check: check, internal: false };
         let txn = self.preparer.prepare(tree, &context, write);
         let exceeded = self.preparer.take_exceeded();
         effects.extend(exceeded.map(|exceeded| Effect::Notice(Notice::QuotaExceeded(exceeded))));
         if matches!(write, Write::CloseSession) {
             self.sessions.close(session);
         }
-        self.propose(now, session, xid, txn, Some(Origin { conn, xid }), tree);
+        self.propose(now, session, cxid, txn, origin, tree);
     }
 
     /// Gives a transaction the next place in the order.
@@ -261,9 +353,7 @@ impl Node {
         let carries_digest = tree.keeps_digest() && !matches!(txn, Txn::Error { .. });
         let digest = carries_digest.then(|| self.preparer.digest());
         let mut logged = Logged { header, txn, digest };
-        if self.batch.is_empty() {
-            self.batch_first = zxid;
-        }
+        self.begin_batch(zxid);
         if journal::write_record(&header, &logged.txn, logged.digest, &mut self.batch).is_err() {
             // Java would log it and then refuse to read its own log (on-disk 0).
             self.preparer.roll_back();
@@ -275,11 +365,23 @@ impl Node {
         self.in_flight.push_back(InFlight { logged, origin });
     }
 
+    fn begin_batch(&mut self, first: Zxid) {
+        if self.batch.is_empty() {
+            self.batch_first = first;
+        }
+    }
+
     fn on_time(&mut self, now: Now, tree: &Tree, touched: &[(SessionId, i32, Mono)], effects: &mut Vec<Effect>) {
+        self.on_member_time(now);
+        match self.duty {
+            Duty::None => return,
+            Duty::Forward => return self.forwarding.on_touched(touched),
+            Duty::Order => {}
+        }
         for (session, timeout_ms, at) in touched {
             self.sessions.touch(*session, *timeout_ms, *at);
         }
-        if self.disk_full {
+        if self.disk_full || self.is_epoch_full() {
             return;
         }
         for session in self.sessions.expire(now.mono) {
@@ -313,6 +415,9 @@ impl Node {
             effects.push(Effect::Notice(Notice::LogFull));
         }
         self.disk_full = true;
+        if self.member.is_some() {
+            return self.on_member_log_full(now, effects);
+        }
         self.batch.clear();
         let lost = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= self.durable);
         for InFlight { logged, origin } in self.in_flight.split_off(lost) {
@@ -337,24 +442,37 @@ impl Node {
         self.preparer.reset(tree);
     }
 
-    /// True when [`Node::apply`] has something to do.
-    pub fn has_committed(&self) -> bool {
-        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= self.durable)
+    /// What may be applied: D17, a transaction of an ensemble must be in our own log too.
+    fn settled(&self) -> Zxid {
+        self.durable.min(self.committed)
     }
 
-    /// Applies up to `limit` durable transactions, in order; the caller holds the write lock.
+    /// True when [`Node::apply`] has something to do.
+    pub fn has_committed(&self) -> bool {
+        let settled = self.settled();
+        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled) || self.may_begin_to_serve()
+    }
+
+    /// Applies up to `limit` transactions that are durable and committed, in order; the caller holds the write
+    /// lock.
     pub fn apply(
         &mut self,
+        now: Now,
         limit: usize,
         tree: &mut Tree,
         watches: &mut WatchTable,
         deliver: &mut impl Deliver,
         effects: &mut Vec<Effect>,
     ) {
+        let settled = self.settled();
         for _ in 0..limit {
-            let durable = self.durable;
-            let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= durable) else { break };
+            let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= settled) else { break };
             self.apply_one(next, tree, watches, deliver, effects);
+        }
+        self.answer_syncs(tree, watches, deliver);
+        if self.may_begin_to_serve() {
+            let zxid = tree.last_zxid();
+            self.begin_to_serve(now, tree, &mut Announce { watches, deliver, zxid }, effects);
         }
     }
 
@@ -368,6 +486,7 @@ impl Node {
     ) {
         let Logged { header, txn, digest } = logged;
         let zxid = header.zxid;
+        let origin = origin.or_else(|| self.forwarding.take_origin(&header));
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;
@@ -384,10 +503,14 @@ impl Node {
         }
         match (&txn, origin) {
             (Txn::CreateSession { timeout_ms }, Some(Origin { conn, .. })) => {
+                if self.duty == Duty::Forward {
+                    self.attached.insert(header.session, conn);
+                }
                 deliver.session_opened(conn, header.session, *timeout_ms);
             }
             (Txn::CloseSession { .. }, _) => {
                 self.sessions.remove(header.session);
+                self.owners.remove(header.session);
                 let attached = self.attached.remove(&header.session);
                 if let Some(Origin { conn, xid }) = origin {
                     answer(deliver, tree, watches, conn, xid, zxid, &txn, &outcome);
@@ -395,6 +518,10 @@ impl Node {
                 } else if let Some(conn) = attached {
                     deliver.close(conn);
                 }
+            }
+            (Txn::Error { code }, Some(Origin { conn, .. })) if *code == ErrorCode::SessionMoved.code() => {
+                // Never told (client-protocol 2.12).
+                deliver.close(conn);
             }
             (_, Some(Origin { conn, xid })) => {
                 answer(deliver, tree, watches, conn, xid, zxid, &txn, &outcome);
@@ -418,6 +545,14 @@ fn count_written(written: &mut Namespaces, txn: &Txn, outcome: &Outcome) {
         }
         _ => {}
     }
+}
+
+/// A request in its place: whose it is, and whether that session may ask at all.
+struct Asks<'a> {
+    session: SessionId,
+    cxid: i32,
+    identities: &'a [Identity],
+    check: Result<(), ErrorCode>,
 }
 
 /// Who asks for a change.

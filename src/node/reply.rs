@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use jute::records::proto::{MULTI_END, MultiHeader, ReplyHeader, write_frame};
-use jute::{Record, Writer};
+use jute::{Record, Text, Writer};
 
 use crate::id::Zxid;
 use crate::proto::op;
@@ -33,6 +33,11 @@ pub fn write_reply(out: &mut BytesMut, xid: i32, zxid: Zxid, txn: &Txn, outcome:
         _ if err == 0 => write_body(w, txn, outcome),
         _ => {}
     });
+}
+
+/// The reply to a sync.
+pub fn write_sync(out: &mut BytesMut, xid: i32, zxid: Zxid, path: Option<&Text>) {
+    write_frame(out, &ReplyHeader { xid, zxid: zxid.0, err: 0 }, |w| w.text(path.map(|path| &**path)));
 }
 
 fn write_result(w: &mut Writer<'_>, txn: &Txn, outcome: &Outcome) {

@@ -1,5 +1,9 @@
 //! What a Node counts; `admin` gives the numbers Java's names.
 
+use crate::id::Zxid;
+use crate::session::Mono;
+use crate::storage::epoch::Epochs;
+
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct NodeStats {
     /// Transactions applied since the start.
@@ -14,4 +18,38 @@ pub struct NodeStats {
     /// Changes of nodes that were prepared, and those of them that need not be remembered any more.
     pub changes_queued: u64,
     pub changes_removed: u64,
+    /// `None` standalone.
+    pub role: Option<RoleStats>,
+}
+
+/// What a member is at the moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RoleStats {
+    pub kind: RoleKind,
+    pub epochs: Epochs,
+    /// How long the last election took.
+    pub election_ms: i64,
+    pub last_logged: Zxid,
+    /// `None` unless it leads.
+    pub leading: Option<LeadingStats>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LeadingStats {
+    pub since: Mono,
+    pub learners: usize,
+    pub synced_followers: usize,
+    pub synced_non_voting_followers: usize,
+    pub synced_observers: usize,
+    pub pending_syncs: usize,
+    /// Bytes of a proposal: last, least, greatest; -1 before the first.
+    pub proposal_sizes: [i32; 3],
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RoleKind {
+    Looking,
+    Leading,
+    Following,
+    Observing,
 }

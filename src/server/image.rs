@@ -5,26 +5,89 @@
 //! it anew.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, info, warn};
 
 use super::Shared;
 use super::log::LogQueue;
 use crate::disk::FileDisk;
-use crate::id::Zxid;
-use crate::storage::image::{Capture, Keeper, Progress};
+use crate::id::{LinkId, Zxid};
+use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{DiskError, Image, ImageError, SnapshotId};
 use crate::tree::snapshot::Compression;
 
+/// What others want of the image's thread.
+pub enum ImageJob {
+    /// The Store has another tree now: the one of this snapshot. The image is empty.
+    Replaced(SnapshotId),
+    /// The Store has another tree now: the one that was read again from the disk.
+    Reloaded(Keeper),
+    /// The log ends here now; the tree holds nothing behind it.
+    Truncated(Zxid),
+    /// A learner wants the state of now, or of later.
+    Send(LinkId),
+}
+
+/// How others reach the image's thread.
+#[derive(Default)]
+pub struct ImageDesk {
+    jobs: Mutex<Vec<ImageJob>>,
+    /// Held while the tree is captured: it is not replaced meanwhile.
+    gate: Mutex<()>,
+    is_staffed: AtomicBool,
+}
+
+impl ImageDesk {
+    /// False if there is no image, so that nobody would do it.
+    pub fn ask(&self, job: ImageJob) -> bool {
+        let mut jobs = self.jobs.lock();
+        let is_staffed = self.is_staffed.load(Ordering::Acquire);
+        if is_staffed {
+            jobs.push(job);
+        }
+        is_staffed
+    }
+
+    /// The tree may be replaced while the guard lives.
+    pub fn keep_out(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock()
+    }
+
+    /// The thread will take what is asked.
+    pub fn open(&self) {
+        self.is_staffed.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<ImageJob> {
+        std::mem::take(&mut *self.jobs.lock())
+    }
+
+    /// Gives back what is still to be done.
+    fn close(&self) -> Vec<ImageJob> {
+        let mut jobs = self.jobs.lock();
+        self.is_staffed.store(false, Ordering::Release);
+        std::mem::take(&mut *jobs)
+    }
+}
+
+/// Where a snapshot for a learner goes.
+pub trait Learners<V> {
+    /// Streams the state of `meta`'s anchor.
+    fn send_view(&self, link: LinkId, view: V, meta: Meta);
+    /// Does without an image.
+    fn send_tree(&self, link: LinkId);
+}
+
 /// What is done besides keeping the image: snapshots for Java's sake, and their removal.
 pub struct Upkeep {
     pub snapshots: Arc<FileDisk>,
-    pub logs: FileDisk,
+    pub logs: Arc<FileDisk>,
     pub compression: Compression,
     pub schedule: SnapshotSchedule,
     /// Snapshots that a purge keeps.
@@ -34,8 +97,10 @@ pub struct Upkeep {
 }
 
 /// What the thread is started with.
-pub struct ImageTask<I> {
+pub struct ImageTask<I: Image> {
     image: I,
+    /// `None` standalone.
+    learners: Option<Box<dyn Learners<I::View> + Send>>,
     keeper: Keeper,
     upkeep: Upkeep,
     purger: Purger,
@@ -52,10 +117,16 @@ impl<I: Image> ImageTask<I>
 where
     I::View: Send + 'static,
 {
-    pub fn new(image: I, keeper: Keeper, upkeep: Upkeep) -> Self {
+    pub fn new(
+        image: I,
+        keeper: Keeper,
+        upkeep: Upkeep,
+        learners: Option<Box<dyn Learners<I::View> + Send>>,
+    ) -> Self {
         let purger = Purger::default();
         Self {
             image,
+            learners,
             keeper,
             upkeep,
             purger,
@@ -117,6 +188,26 @@ where
         }
     }
 
+    /// Everything that was of the old tree is forgotten.
+    fn on_other_tree(&mut self) {
+        if let Some((writing, _)) = self.writing.take() {
+            // Its file was never given a name, and the next one replaces it.
+            let _ = writing.join().expect("the snapshot's thread does not panic");
+        }
+        self.purging = false;
+    }
+
+    /// Streams the image, which holds the present state.
+    fn send(&self, links: &mut Vec<LinkId>) -> Result<(), ImageError> {
+        let Some(learners) = self.learners.as_ref().filter(|_| !links.is_empty()) else { return Ok(()) };
+        for link in links.drain(..) {
+            let view = self.image.view()?;
+            let meta = meta(&view)?.ok_or(ImageError::Row("the numbers"))?;
+            learners.send_view(link, view, meta);
+        }
+        Ok(())
+    }
+
     fn on_no_snapshot(&mut self, error: &dyn std::fmt::Display) {
         warn!("no snapshot could be written; that is tried again later, and the log has everything: {error}");
         self.upkeep.schedule.on_snapshot(0);
@@ -168,40 +259,84 @@ where
     I::View: Send + 'static,
 {
     yield_to_requests();
+    let mut wanted = Vec::new();
+    if let Err(error) = keep(shared, queue, &mut task, &mut wanted) {
+        error!(
+            "the image can't be written and is given up; snapshots and purges end with it, and the next start builds it \
+             anew: {error}"
+        );
+        wanted.extend(shared.image.close().into_iter().filter_map(|job| match job {
+            ImageJob::Send(link) => Some(link),
+            _ => None,
+        }));
+        if let Some(learners) = &task.learners {
+            wanted.into_iter().for_each(|link| learners.send_tree(link));
+        }
+    }
+}
+
+/// `wanted` are the learners that wait for a snapshot.
+fn keep<I: Image>(
+    shared: &Shared,
+    queue: &LogQueue,
+    task: &mut ImageTask<I>,
+    wanted: &mut Vec<LinkId>,
+) -> Result<(), ImageError>
+where
+    I::View: Send + 'static,
+{
     let started = Instant::now();
     let now_ms = || started.elapsed().as_millis() as u64;
     let mut capture = task.keeper.begin();
     let mut saved = Zxid(-1);
     loop {
         let stopping = shared.stopped.load(Ordering::Acquire);
+        let gate = shared.image.keep_out();
+        for job in shared.image.take() {
+            match job {
+                ImageJob::Send(link) => wanted.push(link),
+                ImageJob::Truncated(last) => task.keeper.on_truncated(last),
+                ImageJob::Replaced(id) => {
+                    task.keeper.on_replaced(id);
+                    task.upkeep.schedule.on_snapshot(id.len);
+                    task.on_other_tree();
+                    capture = task.keeper.begin();
+                    saved = Zxid(-1);
+                }
+                ImageJob::Reloaded(keeper) => {
+                    task.keeper = keeper;
+                    task.on_other_tree();
+                    capture = task.keeper.begin();
+                    saved = Zxid(-1);
+                }
+            }
+        }
         task.keeper.on_durable(&std::mem::take(&mut *queue.positions.lock()));
         let (applied, unsaved) = {
             let tree = shared.tree.read();
             (tree.last_zxid(), tree.unsaved())
         };
         task.keeper.on_applied(applied);
-        if stopping || now_ms() >= task.keeper.next_write(unsaved) && applied != saved {
+        let is_due = now_ms() >= task.keeper.next_write(unsaved) || !wanted.is_empty();
+        if (stopping || is_due) && applied != saved {
             let next = task.keeper.begin();
-            match write(shared, queue, &mut task, std::mem::replace(&mut capture, next), &now_ms) {
-                Ok(Written::All(zxid)) => {
+            match write(shared, queue, task, std::mem::replace(&mut capture, next), &now_ms)? {
+                Written::All(zxid) => {
                     saved = zxid;
                     capture = task.keeper.begin();
                 }
-                Ok(Written::Later(rest)) => capture = rest,
-                Err(error) => {
-                    error!(
-                        "the image can't be written and is given up; snapshots and purges end with it, and the next \
-                         start builds it anew: {error}"
-                    );
-                    return;
-                }
+                Written::Later(rest) => capture = rest,
             }
         }
+        if saved >= applied {
+            task.send(wanted)?;
+        }
+        drop(gate);
         if stopping {
             if let Err(error) = task.image.flush() {
                 warn!("the image could not be flushed; the next start replays more of the log: {error}");
             }
-            return;
+            return Ok(());
         }
         task.count(shared, queue);
         task.finish_snapshot(shared);

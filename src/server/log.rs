@@ -5,6 +5,7 @@
 //! batch is written: then the Node hears of it, and again when there is room.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,22 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
 use super::Shared;
+use super::peer::{self, MemberFiles};
 use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::node::input::Input;
 use crate::stats::LogFlush;
-use crate::storage::{LogName, LogWriter, Position, StorageError};
+use crate::storage::epoch::EpochFile;
+use crate::storage::{DiskError, Durable, LogName, LogWriter, Position, StorageError};
+use crate::tree::Tree;
+use crate::zab::Entry;
+
+/// What the storage is to do, in the order in which it was asked.
+enum Job {
+    Append(Batch),
+    /// What only a member asks for.
+    Member(MemberJob),
+}
 
 struct Batch {
     first: Zxid,
@@ -26,10 +38,17 @@ struct Batch {
     queued: Instant,
 }
 
+/// Each is carried out once everything before it is durable, and answered.
+pub enum MemberJob {
+    SaveEpoch { file: EpochFile, epoch: i64 },
+    Truncate { target: Zxid, applied: Zxid },
+    Install { tree: Box<Tree>, rest: Vec<Entry> },
+}
+
 /// What waits for the log. Bounded by what connections may have under way.
 #[derive(Default)]
 pub struct LogQueue {
-    waiting: Mutex<VecDeque<Batch>>,
+    waiting: Mutex<VecDeque<Job>>,
     arrived: Condvar,
     stopping: AtomicBool,
     /// The next record shall begin a new file.
@@ -51,7 +70,15 @@ pub struct LogStats {
 
 impl LogQueue {
     pub fn append(&self, first: Zxid, last: Zxid, records: Bytes) {
-        self.waiting.lock().push_back(Batch { first, last, records, queued: Instant::now() });
+        self.push(Job::Append(Batch { first, last, records, queued: Instant::now() }));
+    }
+
+    pub fn ask(&self, job: MemberJob) {
+        self.push(Job::Member(job));
+    }
+
+    fn push(&self, job: Job) {
+        self.waiting.lock().push_back(job);
         self.arrived.notify_one();
     }
 
@@ -65,7 +92,7 @@ impl LogQueue {
     }
 
     /// All that waits; nothing after a second, or once the server stops.
-    fn take(&self) -> VecDeque<Batch> {
+    fn take(&self) -> VecDeque<Job> {
         let mut waiting = self.waiting.lock();
         if waiting.is_empty() && !self.stopping.load(Ordering::Acquire) {
             self.arrived.wait_for(&mut waiting, MARK_DELAY);
@@ -77,56 +104,111 @@ impl LogQueue {
 /// How far behind the mark of what is durable may be.
 const MARK_DELAY: Duration = Duration::from_secs(1);
 
+/// Who writes the log.
+pub enum Storage {
+    Alone(LogWriter<Arc<FileDisk>>),
+    Member(Box<MemberFiles>),
+}
+
+macro_rules! either {
+    ($self:expr, $writer:ident => $do:expr) => {
+        match $self {
+            Storage::Alone($writer) => $do,
+            Storage::Member($writer) => $do,
+        }
+    };
+}
+
+impl Storage {
+    fn append(&mut self, first: Zxid, last: Zxid, records: &[u8]) -> Result<(), StorageError> {
+        either!(self, writer => writer.append(first, last, records))
+    }
+
+    fn sync(&mut self) -> Result<Durable, StorageError> {
+        either!(self, writer => writer.sync())
+    }
+
+    fn roll(&mut self) -> Result<Durable, StorageError> {
+        either!(self, writer => writer.roll())
+    }
+
+    fn write_durable_mark(&mut self) -> Result<(), StorageError> {
+        either!(self, writer => writer.write_durable_mark())
+    }
+
+    fn has_room(&mut self) -> Result<bool, DiskError> {
+        either!(self, writer => writer.has_room())
+    }
+
+    fn last(&self) -> Zxid {
+        either!(self, writer => writer.last())
+    }
+
+    fn file(&self) -> Option<(LogName, u64)> {
+        either!(self, writer => writer.file())
+    }
+
+    fn appended(&self) -> u64 {
+        either!(self, writer => writer.appended())
+    }
+}
+
 /// Writes until the server stops and nothing waits.
-pub fn run(shared: &Shared, queue: &LogQueue, mut writer: LogWriter<FileDisk>) {
+pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
     let mut full = false;
     let mut marked = Instant::now();
     loop {
-        let batches = queue.take();
-        let idle = batches.is_empty();
-        if idle && queue.stopping.load(Ordering::Acquire) {
-            or_die(writer.write_durable_mark());
+        let jobs = queue.take();
+        if jobs.is_empty() && queue.stopping.load(Ordering::Acquire) {
+            or_die(storage.write_durable_mark());
             return;
         }
         if queue.roll.swap(false, Ordering::Relaxed) {
-            let durable = or_die(writer.roll());
+            let durable = or_die(storage.roll());
             report(shared, queue, durable.zxid, durable.records);
         }
         let began = Instant::now();
-        let mut flush = LogFlush {
-            batches: batches.len() as u64,
-            waited: batches.front().map_or(Duration::ZERO, |oldest| began - oldest.queued),
-            ..LogFlush::default()
-        };
-        for Batch { first, last, records, .. } in batches {
+        let mut flush = LogFlush::default();
+        for job in jobs {
+            let Batch { first, last, records, queued } = match job {
+                Job::Append(batch) => batch,
+                Job::Member(job) => {
+                    sync(shared, queue, &mut storage, began, &mut flush);
+                    let Storage::Member(files) = &mut storage else { unreachable!("only a member asks for that") };
+                    peer::carry_out(shared, queue, files, job);
+                    continue;
+                }
+            };
             // After a full disk the Node starts again behind what is durable; what it had sent before it
             // heard of that never happened.
-            if full && first != writer.last().next() {
+            if full && first != storage.last().next() && !first.follows(storage.last()) {
                 continue;
             }
-            let before = writer.file();
-            match writer.append(first, last, &records) {
+            if flush.batches == 0 {
+                flush.waited = began - queued;
+            }
+            flush.batches += 1;
+            let before = storage.file();
+            match storage.append(first, last, &records) {
                 Ok(()) => {
                     full = false;
                     flush.transactions += (last.0 - first.0) as u64 + 1;
-                    report_new_file(before, writer.file());
+                    report_new_file(before, storage.file());
                 }
                 Err(StorageError::Full(error)) => {
                     warn!("{error}");
                     full = true;
-                    sync(shared, queue, &mut writer, began, &mut flush);
+                    sync(shared, queue, &mut storage, began, &mut flush);
                     shared.inputs.push(Input::LogFull);
                 }
                 Err(error) => die(&error),
             }
         }
-        if !idle {
-            sync(shared, queue, &mut writer, began, &mut flush);
-        }
+        sync(shared, queue, &mut storage, began, &mut flush);
         if marked.elapsed() >= MARK_DELAY {
             marked = Instant::now();
-            or_die(writer.write_durable_mark());
-            if full && or_die(writer.has_room().map_err(StorageError::from)) {
+            or_die(storage.write_durable_mark());
+            if full && or_die(storage.has_room().map_err(StorageError::from)) {
                 shared.inputs.push(Input::LogRoom);
             }
         }
@@ -142,7 +224,10 @@ fn report_new_file(before: Option<(LogName, u64)>, after: Option<(LogName, u64)>
 }
 
 /// Makes durable what was appended since `began`.
-fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FileDisk>, began: Instant, flush: &mut LogFlush) {
+fn sync(shared: &Shared, queue: &LogQueue, writer: &mut Storage, began: Instant, flush: &mut LogFlush) {
+    if flush.batches == 0 {
+        return;
+    }
     let file_bytes = writer.file().map_or(0, |(_, bytes)| bytes);
     let started = Instant::now();
     let durable = or_die(writer.sync());
@@ -170,12 +255,12 @@ fn sync(shared: &Shared, queue: &LogQueue, writer: &mut LogWriter<FileDisk>, beg
     report(shared, queue, durable.zxid, durable.records);
 }
 
-fn report(shared: &Shared, queue: &LogQueue, zxid: Zxid, records: Vec<Position>) {
+pub fn report(shared: &Shared, queue: &LogQueue, zxid: Zxid, records: Vec<Position>) {
     queue.positions.lock().extend(records);
     shared.inputs.push(Input::Durable(zxid));
 }
 
-fn or_die<T>(result: Result<T, StorageError>) -> T {
+pub fn or_die<T>(result: Result<T, StorageError>) -> T {
     result.unwrap_or_else(|error| die(&error))
 }
 

@@ -6,16 +6,21 @@
 
 pub mod image;
 pub mod log;
+pub mod peer;
 pub mod start;
 
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use parking_lot::{Condvar, MappedRwLockReadGuard, Mutex, RwLock};
 use tracing::{debug, error, info, warn};
+
+use image::ImageDesk;
+use log::LogQueue;
+use peer::Peers;
 
 use crate::acl::{self, Acl, AclRules};
 use crate::admin::Admin;
@@ -25,10 +30,10 @@ use crate::config::Config;
 use crate::id::{ConnId, SessionId, Zxid};
 use crate::net::conn::{Asked, Conn, Conns, MAX_UNREAD, OnTheSpot, Phase, Registry, State};
 use crate::net::line::Slots;
-use crate::node::effect::{Effect, Notice};
-use crate::node::input::Input;
+use crate::node::effect::{Effect, Notice, PeerEffect};
+use crate::node::input::{Input, Now};
 use crate::node::stats::NodeStats;
-use crate::node::{Deliver, Node, read, reply};
+use crate::node::{Deliver, Duty, Node, read, reply};
 use crate::proto::op;
 use crate::session::{Mono, password};
 use crate::stats::{Measures, Replies};
@@ -58,6 +63,9 @@ pub struct Shared {
     pub max_reply: usize,
     /// The port that is open for clients.
     pub client_port: u16,
+    pub image: ImageDesk,
+    /// What becomes of clients' requests: a [`Duty`].
+    duty: AtomicU8,
     /// The Node takes nothing more.
     stopping: AtomicBool,
     /// Nothing will be applied any more.
@@ -84,6 +92,8 @@ impl Shared {
             counters: Counters::default(),
             admin: Admin::default(),
             node_stats: Mutex::default(),
+            image: ImageDesk::default(),
+            duty: AtomicU8::new(Duty::None as u8),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop_wait: (Mutex::new(()), Condvar::new()),
@@ -95,6 +105,29 @@ impl Shared {
         self.counters.outstanding.fetch_sub(requests, Ordering::Relaxed);
         if let Some(slots) = &self.slots {
             slots.give_back(requests);
+        }
+    }
+
+    /// Whether clients are served at all.
+    pub fn is_serving(&self) -> bool {
+        self.duty.load(Ordering::Acquire) != Duty::None as u8
+    }
+
+    /// Whether another server orders what clients ask.
+    pub fn is_forwarding(&self) -> bool {
+        self.duty.load(Ordering::Acquire) == Duty::Forward as u8
+    }
+
+    fn serve(&self, duty: Duty) {
+        self.duty.store(duty as u8, Ordering::Release);
+    }
+
+    /// Closes every connection: what the tree holds is not to be shown any more.
+    fn stop_serving(&self) {
+        self.duty.store(Duty::None as u8, Ordering::Release);
+        for conn in self.registry.all() {
+            conn.state.lock().phase = Phase::Closed;
+            conn.wake_up();
         }
     }
 
@@ -196,8 +229,24 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// And at deadlines no more often than this, even when nothing can be done about them.
 const SHORTEST_TICK_MS: Mono = 20;
 
-/// Runs the Node until the server stops. `log` takes what is to be appended.
-pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes)) {
+/// What carries out the wishes of the Node that are not about clients.
+pub struct Hands {
+    pub log: Arc<LogQueue>,
+    /// `None` standalone.
+    pub peers: Option<Peers>,
+}
+
+impl Hands {
+    /// What was queued for other members goes out.
+    fn flush(&self) {
+        if let Some(peers) = &self.peers {
+            peers.flush();
+        }
+    }
+}
+
+/// Runs the Node until the server stops.
+pub fn run_node(shared: &Shared, node: &mut Node, hands: &Hands) {
     let mut inputs = Vec::new();
     let mut effects = Vec::new();
     let mut looked = Instant::now();
@@ -225,7 +274,7 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
         for input in inputs.drain(..) {
             if matches!(input, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
-                apply_all(shared, node, &mut effects, log);
+                apply_all(shared, node, now, &mut effects, hands);
             }
             node.step(now, &shared.tree.read(), input, &mut effects);
         }
@@ -237,22 +286,24 @@ pub fn run_node(shared: &Shared, node: &mut Node, log: &dyn Fn(Zxid, Zxid, Bytes
             let touched = shared.registry.lock().values().filter_map(|conn| conn.take_touch(now.mono)).collect();
             node.step(now, &shared.tree.read(), Input::Time { touched }, &mut effects);
         }
-        node.flush(&mut effects);
-        carry_out(shared, &mut effects, log);
-        apply_all(shared, node, &mut effects, log);
+        node.flush(now, &mut effects);
+        carry_out(shared, &mut effects, hands);
+        hands.flush();
+        apply_all(shared, node, now, &mut effects, hands);
+        hands.flush();
         *shared.node_stats.lock() = node.stats();
         shared.admin.questions.answer(node);
     }
 }
 
-fn apply_all(shared: &Shared, node: &mut Node, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid, Bytes)) {
+fn apply_all(shared: &Shared, node: &mut Node, now: Now, effects: &mut Vec<Effect>, hands: &Hands) {
     while node.has_committed() {
         let mut woken = Vec::new();
         {
             let mut tree = shared.tree.write();
             let mut watches = shared.watches.lock();
             let mut delivery = Delivery::new(shared, &mut woken);
-            node.apply(APPLY_BATCH, &mut tree, &mut watches, &mut delivery, effects);
+            node.apply(now, APPLY_BATCH, &mut tree, &mut watches, &mut delivery, effects);
             drop(delivery);
             let (created, written) = node.take_applied();
             let fired = watches.take_fired();
@@ -261,14 +312,14 @@ fn apply_all(shared: &Shared, node: &mut Node, effects: &mut Vec<Effect>, log: &
         for conn in woken {
             conn.wake_up();
         }
-        carry_out(shared, effects, log);
+        carry_out(shared, effects, hands);
     }
 }
 
-fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid, Bytes)) {
+fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
     for effect in effects.drain(..) {
         match effect {
-            Effect::Append { first, last, records } => log(first, last, records),
+            Effect::Append { first, last, records } => hands.log.append(first, last, records),
             Effect::Attached { conn, session, timeout_ms } => {
                 with_conn(shared, conn, |conn, state| {
                     if open_session(conn, state, session, timeout_ms) {
@@ -300,6 +351,11 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, log: &dyn Fn(Zxid, Zxid
             }
             Effect::Notice(Notice::QuotaExceeded(exceeded)) => shared.admin.on_quota_exceeded(shared, &exceeded),
             Effect::Notice(notice) => log_notice(&notice),
+            Effect::Peer(PeerEffect::Serve { forwarding }) => {
+                shared.serve(if forwarding { Duty::Forward } else { Duty::Order });
+            }
+            Effect::Peer(PeerEffect::StopServing) => shared.stop_serving(),
+            Effect::Peer(effect) => hands.peers.as_ref().expect("a member has peers").carry_out(effect),
         }
     }
 }
@@ -342,6 +398,24 @@ fn log_notice(notice: &Notice) {
              closing, until two log files fit; reads go on"
         ),
         Notice::LogRoom => info!("there is room on the device of dataLogDir again: writes are accepted"),
+        Notice::Looking { last, epoch } => {
+            info!("LOOKING");
+            info!(epoch, "New election, proposed zxid=0x{last:x}");
+        }
+        Notice::Leading { last } => info!("LEADING, with a history up to 0x{last:x}"),
+        Notice::Following { leader } => info!("FOLLOWING {leader}"),
+        Notice::Observing { leader } => info!("OBSERVING {leader}"),
+        Notice::Serving { epoch, election_ms } => {
+            info!(epoch, "serving clients; the election took {election_ms} ms");
+        }
+        Notice::RoleEnded(fault) => warn!("the role has ended, a new election follows: {fault}"),
+        Notice::LinkClosed { link, why } => warn!(%link, "closing the link to a learner: {why}"),
+        Notice::OtherMembers { from, text } => warn!(
+            "server {from} has a newer list of other members, and is not listened to: {text}"
+        ),
+        Notice::NewerConfig { text, version } => warn!(
+            "the ensemble has a newer list of members than this server's configuration (version {version:x}): {text}"
+        ),
     }
 }
 

@@ -8,12 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::image::{ImageTask, Upkeep};
-use super::log::LogQueue;
-use super::{Shared, image, log};
+use super::image::{ImageTask, Learners, Upkeep};
+use super::log::{LogQueue, Storage};
+use super::peer::Peers;
+use super::{Hands, Shared, image, log};
 use crate::acl::AclRules;
 use crate::admin::environment;
 use crate::auth::AuthRules;
@@ -23,14 +25,21 @@ use crate::disk::{self, FileDisk, Lock};
 use crate::id::Zxid;
 use crate::net::listen;
 use crate::node::reaper::ReaperRules;
+use crate::election::ElectionRules;
+use crate::node::member::{Found, MemberRules};
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
 use crate::storage::image::{Image, Keeper, Progress};
 use crate::storage::schedule::SnapshotSchedule;
+use crate::storage::member::{MemberStore, OpenedMember};
 use crate::storage::{
-    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, SnapshotId, recover, write_tree,
+    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, SnapshotId, StorageError, recover,
+    write_tree,
 };
 use crate::tree::TreeRules;
+use crate::zab::leader::LeaderRules;
+use crate::zab::learner::LearnerRules;
+use crate::zab::packet::FeatureLevel;
 use crate::tree::snapshot::Compression;
 
 /// What a process ends with when its storage fails, as Java's does.
@@ -39,6 +48,9 @@ pub const EXIT_STORAGE: i32 = 10;
 pub const EXIT_UNEXPECTED: i32 = 1;
 /// Java: `ExitCode.INVALID_INVOCATION`.
 pub const EXIT_INVALID: i32 = 2;
+
+/// What this version can do beyond Java (design.md D16): nothing yet.
+const FEATURE_LEVEL: FeatureLevel = FeatureLevel(0);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,14 +68,6 @@ pub fn log_notices(notices: &[config::Notice]) {
 /// Serves until a signal ends it; the value is the exit code.
 pub fn serve(config: Config) -> i32 {
     let started = Instant::now();
-    if config.ensemble.mode == Mode::Quorum {
-        error!(
-            "the configuration describes an ensemble of {} servers; this version serves standalone only: leave out \
-             the server.N lines, or run this member with Apache ZooKeeper",
-            config.ensemble.membership.members.len()
-        );
-        return EXIT_INVALID;
-    }
     let Some(endpoint) = config.node.client.clone() else {
         error!("clientPort is not set: nobody could reach this server");
         return EXIT_INVALID;
@@ -92,43 +96,65 @@ pub fn serve(config: Config) -> i32 {
         }
     };
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, writer } = opened;
+    let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, storage, found } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new();
     let seed = random_seed();
     let schedule = SnapshotSchedule::new(config.node.snap_count.into(), &recovered);
-    let keeper = Keeper::new(0, &recovered, 0);
+    let keeper = Keeper::new(config.ensemble.image_owner(), &recovered, 0);
     let Recovered { tree, digest_check, replayed, .. } = recovered;
-    let mut node = Node::new(node_rules(&config), &tree, digest_check, clock.mono(), clock::wall_ms());
+    let (rules, now, millis) = (node_rules(&config), clock.mono(), clock::wall_ms());
+    let mut node = match found {
+        None => Node::new(rules, &tree, digest_check, now, millis),
+        Some(found) => Node::new_member(rules, member_rules(&config), &tree, found, digest_check, now, millis),
+    };
     let last_zxid = tree.last_zxid();
     let shared = Arc::new(Shared::new(config, clock, tree, seed, port));
+    shared.serve(node.duty());
     {
         let mut measures = shared.counters.measures.lock();
         measures.load_time_ms.add(load_ms);
         measures.replayed.add(replayed as i64);
     }
     let compression = compression(shared.config.node.snapshot_compression);
+    let peers = match &storage {
+        Storage::Alone(_) => None,
+        Storage::Member(_) => match Peers::start(&shared, &queue, &logs, runtime.handle()) {
+            Ok(peers) => Some(peers),
+            Err(error) => {
+                error!("Unexpected exception, exiting abnormally: {error:#}");
+                return EXIT_UNEXPECTED;
+            }
+        },
+    };
 
     let log_thread = spawn("zooid-log", {
         let (shared, queue) = (shared.clone(), queue.clone());
-        move || log::run(&shared, &queue, writer)
+        move || log::run(&shared, &queue, storage)
     });
     let image_thread = image.map(|image| {
         let (shared, queue) = (shared.clone(), queue.clone());
         let retain = shared.config.node.autopurge_retain_count as usize;
         let purge_every = shared.config.node.autopurge_interval_hours.map(|hours| HOUR * hours);
-        let upkeep = Upkeep { snapshots: Arc::new(snapshots), logs, compression, schedule, retain, purge_every };
-        let task = ImageTask::new(image, keeper, upkeep);
+        let upkeep = Upkeep { snapshots, logs, compression, schedule, retain, purge_every };
+        let learners = peers.as_ref().map(|peers| Box::new(peers.learners()) as Box<dyn Learners<_> + Send>);
+        let task = ImageTask::new(image, keeper, upkeep, learners);
+        shared.image.open();
         spawn("zooid-image", move || image::run(&shared, &queue, task))
     });
+    let hands = Hands { log: queue.clone(), peers };
     let node_thread = spawn("zooid-node", {
-        let (shared, queue) = (shared.clone(), queue.clone());
-        move || super::run_node(&shared, &mut node, &|first, last, records| queue.append(first, last, records))
+        let shared = shared.clone();
+        move || super::run_node(&shared, &mut node, &hands)
     });
     let accepting = runtime.spawn(listen::accept(shared.clone(), listener));
+    let role = match shared.config.ensemble.mode {
+        Mode::Standalone => "standalone".to_owned(),
+        Mode::Quorum => format!("member {}", shared.config.ensemble.server_id.unwrap_or_default()),
+    };
     info!(
         zxid = %last_zxid, start_ms = started.elapsed().as_millis() as u64,
-        "zooid {} serves on port {port}, standalone", env!("CARGO_PKG_VERSION")
+        "zooid {} serves on port {port}, {role}", env!("CARGO_PKG_VERSION")
     );
 
     let signal_name = runtime.block_on(wait_for_signal());
@@ -232,9 +258,9 @@ fn random_seed() -> u64 {
 }
 
 #[cfg(feature = "io")]
-type ServerImage = crate::image_rocksdb::RocksImage;
+pub type ServerImage = crate::image_rocksdb::RocksImage;
 #[cfg(not(feature = "io"))]
-type ServerImage = crate::image_none::NoImage;
+pub type ServerImage = crate::image_none::NoImage;
 
 /// The directories of a server, read and locked.
 pub struct Opened {
@@ -242,10 +268,12 @@ pub struct Opened {
     recovered: Recovered,
     load_ms: i64,
     /// `None`: there is none this time.
-    image: Option<ServerImage>,
-    snapshots: FileDisk,
-    logs: FileDisk,
-    writer: LogWriter<FileDisk>,
+    image: Option<Arc<ServerImage>>,
+    snapshots: Arc<FileDisk>,
+    logs: Arc<FileDisk>,
+    storage: Storage,
+    /// What only a member needs to know.
+    found: Option<Found>,
 }
 
 /// Why the directories can't be used.
@@ -260,26 +288,44 @@ impl Opened {
         let own_dir = node.data_dir.join("zooid");
         let failure =
             |exit_code| move |error: &dyn std::fmt::Display| OpenFailure { message: error.to_string(), exit_code };
-        let disks = || Disks {
-            log: FileDisk::new(version_dir(&node.data_log_dir)),
-            snap: FileDisk::new(version_dir(&node.data_dir)),
-            log_home: FileDisk::new(&node.data_log_dir),
-            own: FileDisk::new(&own_dir),
+        // Whoever uses a directory does so through the same value: a name may come to stand for another file.
+        let snap = Arc::new(FileDisk::new(version_dir(&node.data_dir)));
+        let log = match node.data_dir == node.data_log_dir {
+            true => snap.clone(),
+            false => Arc::new(FileDisk::new(version_dir(&node.data_log_dir))),
         };
+        let log_home = Arc::new(FileDisk::new(&node.data_log_dir));
+        let disks = Disks { log: log.clone(), snap: snap.clone(), log_home, own: Arc::new(FileDisk::new(&own_dir)) };
         let lock = take_lock(&own_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
-        let image = ServerImage::new(own_dir.join("image"));
+        let image = Arc::new(ServerImage::new(own_dir.join("image")));
+        let is_member = config.ensemble.mode == Mode::Quorum;
         let options = Options {
             rules: tree_rules(config),
-            replay: Replay::All,
-            server: 0,
+            replay: if is_member { Replay::Nothing } else { Replay::All },
+            server: config.ensemble.image_owner(),
             trust_empty: node.snapshot_trust_empty,
             make_directories: node.data_dir_autocreate,
             db_autocreate: node.db_autocreate,
             compression: compression(node.snapshot_compression),
             give_up_after: node.give_up_after.map(Zxid),
         };
+        let log_options = LogOptions {
+            preallocate: node.pre_alloc_size_kb * 1024,
+            size_limit: node.txn_log_size_limit_kb.map(|kb| kb * 1024),
+            force_sync: if node.force_sync { ForceSync::Yes } else { ForceSync::No },
+        };
         let started = Instant::now();
-        let recovered = recover(&disks(), &image, &options).map_err(|error| failure(error.exit_code())(&error))?;
+        let refused = |error: StorageError| failure(error.exit_code())(&error);
+        let (recovered, storage, found) = if is_member {
+            let (store, opened) = MemberStore::open(disks, image.clone(), options, log_options).map_err(refused)?;
+            let OpenedMember { recovered, epochs } = opened;
+            let found = Found { is_blank: recovered.last_zxid == Zxid(-1), tail: recovered.tail.clone(), epochs };
+            (recovered, Storage::Member(Box::new(store)), Some(found))
+        } else {
+            let recovered = recover(&disks, &image, &options).map_err(refused)?;
+            let writer = LogWriter::new(log.clone(), &recovered.log, log_options);
+            (recovered, Storage::Alone(writer), None)
+        };
         for notice in &recovered.notices {
             warn!("{notice}");
         }
@@ -297,15 +343,7 @@ impl Opened {
             }
             _ => Some(image),
         };
-        let log_options = LogOptions {
-            preallocate: node.pre_alloc_size_kb * 1024,
-            size_limit: node.txn_log_size_limit_kb.map(|kb| kb * 1024),
-            force_sync: if node.force_sync { ForceSync::Yes } else { ForceSync::No },
-        };
-        let Disks { log, snap, .. } = disks();
-        let writer = LogWriter::new(log, &recovered.log, log_options);
-        let logs = FileDisk::new(version_dir(&node.data_log_dir));
-        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs, writer })
+        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs: log, storage, found })
     }
 }
 
@@ -319,7 +357,7 @@ fn take_lock(own_dir: &Path) -> anyhow::Result<Lock> {
     }
 }
 
-fn tree_rules(config: &Config) -> TreeRules {
+pub fn tree_rules(config: &Config) -> TreeRules {
     TreeRules {
         seed: random_seed(),
         digest: config.node.digest_enabled,
@@ -345,7 +383,7 @@ pub fn auth_rules(config: &Config) -> AuthRules {
 fn node_rules(config: &Config) -> NodeRules {
     let node = &config.node;
     NodeRules {
-        server_id: 1,
+        server_id: config.ensemble.server_id.filter(|_| config.ensemble.mode == Mode::Quorum).unwrap_or(1) as u8,
         tick_ms: node.tick_time_ms.into(),
         prepare: PrepareRules {
             acl: acl_rules(config),
@@ -359,6 +397,56 @@ fn node_rules(config: &Config) -> NodeRules {
             max_per_minute: node.container_max_per_minute.into(),
             max_never_used_ms: node.container_max_never_used_interval_ms as i64,
         },
+    }
+}
+
+fn member_rules(config: &Config) -> MemberRules {
+    let (node, ensemble) = (&config.node, &config.ensemble);
+    let me = ensemble.server_id.expect("a member has a myid");
+    let membership = Arc::new(ensemble.membership.clone());
+    let tick_ms = i64::from(node.tick_time_ms);
+    let init_limit_ticks = i64::from(node.init_limit_ticks);
+    let sync_limit_ticks = i64::from(node.sync_limit_ticks);
+    let text = membership.to_string();
+    let config_version = membership.version;
+    let level = Some(FEATURE_LEVEL);
+    MemberRules {
+        me,
+        role: ensemble.role,
+        election: ElectionRules {
+            me,
+            role: ensemble.role,
+            membership: membership.clone(),
+            min_interval_ms: ensemble.min_notification_interval_ms.into(),
+            max_interval_ms: ensemble.max_notification_interval_ms.into(),
+        },
+        leader: LeaderRules {
+            me,
+            tick_ms,
+            init_limit_ticks,
+            sync_limit_ticks,
+            membership,
+            config_text: Bytes::copy_from_slice(text.as_bytes()),
+            level,
+            force_snapshot: ensemble.force_snapshot_sync,
+            sync_from_log: node.snapshot_size_factor.is_some(),
+            max_concurrent_snap_syncs: ensemble.max_concurrent_snap_syncs.max(0) as usize,
+            max_concurrent_diff_syncs: ensemble.max_concurrent_diff_syncs.max(0) as usize,
+        },
+        learner: LearnerRules {
+            me,
+            role: ensemble.role,
+            tick_ms,
+            init_limit_ticks,
+            sync_limit_ticks,
+            connect_limit_ticks: ensemble.connect_limit_ticks(node.init_limit_ticks).into(),
+            config_version,
+            level,
+        },
+        commit_log_count: node.commit_log_count as usize,
+        config: text.into(),
+        config_version,
+        leader_serves: ensemble.leader_serves,
     }
 }
 

@@ -59,7 +59,7 @@ pub enum Start {
 }
 
 impl Start {
-    fn zxid(self) -> Zxid {
+    pub fn zxid(self) -> Zxid {
         match self {
             Self::Behind(zxid) => zxid,
             Self::BehindRecord(position) => position.zxid,
@@ -335,7 +335,7 @@ impl<'a, D: Disk> Chain<'a, D> {
 }
 
 /// Whether `zxid` may stand behind `last`. The first transaction of an epoch has counter 1.
-fn continues(last: Zxid, zxid: Zxid) -> bool {
+pub fn continues(last: Zxid, zxid: Zxid) -> bool {
     zxid.0 == last.0.wrapping_add(1) || zxid.epoch() > last.epoch() && zxid.counter() <= 1
 }
 

@@ -44,7 +44,8 @@ pub fn save(disk: &impl Disk, file: EpochFile, epoch: i64) -> Result<(), DiskErr
 /// Reads both files, in `dataDir/version-2`, makes what is missing, and holds them against the last logged
 /// zxid.
 pub fn load(disk: &impl Disk, last: Zxid) -> Result<Epochs, StorageError> {
-    let logged = i64::from(last.epoch());
+    // -1 for a member that was never filled, as Java has it: such an epoch counts for nothing in a vote.
+    let logged = last.0 >> 32;
     let mut was_raised = false;
     let mut current = match read(disk, EpochFile::Current.name(), logged)? {
         Some(epoch) => epoch,

@@ -132,6 +132,11 @@ pub enum Refusal {
     },
     /// An epoch file, or the relation of both to the log.
     Epoch(String),
+    /// What a leader sent was taking the place of everything, and can't be found or read.
+    HalfReplaced {
+        dir: String,
+        what: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -239,6 +244,11 @@ impl fmt::Display for Refusal {
                 write!(f, "{file} at offset {offset}, zxid {zxid}: {error}")?;
             }
             Self::Epoch(message) => write!(f, "{message}")?,
+            Self::HalfReplaced { dir, what } => write!(
+                f,
+                "a snapshot from the leader was taking the place of what is in {dir}, and {what}. Empty the data \
+                 directories but for myid and the epoch files, and let the leader fill them again"
+            )?,
         }
         if let Some(last) = self.give_up_after() {
             write!(

@@ -573,7 +573,7 @@ impl Keeper {
     pub fn new(server: i64, recovered: &super::Recovered, now_ms: u64) -> Self {
         Self {
             server,
-            positions: VecDeque::new(),
+            positions: recovered.tail_positions.iter().copied().collect(),
             anchor: recovered.anchor,
             known: recovered.known_snapshots.clone(),
             is_filling: !matches!(recovered.image, super::ImageState::Used { .. }),
@@ -655,6 +655,18 @@ impl Keeper {
         self.unflushed_bytes = 0;
     }
 
+    /// Everything behind `target` was cut from the log, and the tree holds nothing of it: what is logged there
+    /// later stands elsewhere.
+    pub fn on_truncated(&mut self, target: Zxid) {
+        self.positions.retain(|position| position.zxid <= target);
+    }
+
+    /// The tree was read anew, from image or snapshot and log: it had held what was cut from the log. Captures
+    /// of the old tree are void.
+    pub fn on_reloaded(&mut self, recovered: &super::Recovered, now_ms: u64) {
+        *self = Self::new(self.server, recovered, now_ms);
+    }
+
     /// The tree was replaced as a whole: by what a leader sent, kept as this snapshot. The image must have
     /// been destroyed before.
     pub fn on_replaced(&mut self, snapshot: SnapshotId) {
@@ -662,6 +674,7 @@ impl Keeper {
         self.anchor = Some(Anchor::Snapshot(snapshot));
         self.known = vec![snapshot];
         self.is_filling = true;
+        (self.unflushed_txns, self.unflushed_bytes) = (0, 0);
     }
 
     /// Begins a snapshot file of the image's present state; `None` if there is one already. The image is

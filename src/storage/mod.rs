@@ -20,7 +20,9 @@ mod chain;
 pub mod epoch;
 mod error;
 pub mod image;
+mod install;
 mod mark;
+pub mod member;
 mod names;
 pub mod purge;
 mod recover;
@@ -35,6 +37,7 @@ use crate::id::Zxid;
 
 pub use error::{DiskError, DiskErrorKind, Refusal, StorageError};
 pub use image::{Image, ImageError};
+pub use member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
 pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};

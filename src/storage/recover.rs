@@ -1,7 +1,10 @@
 //! What a start makes of the directories: the newest state that they prove, or a refusal that names what is
-//! wrong. Nothing on disk changes until it is clear that the start is not refused (on-disk 4).
+//! wrong. Nothing on disk changes until it is clear that the start is not refused, but for a replacement that
+//! a crash has cut off: that comes to its end first (on-disk 4).
 
 use std::fmt;
+
+use bytes::Bytes;
 
 use super::chain::{self, Chain, Start};
 use super::error::{DirectoryKind, Refusal};
@@ -9,13 +12,14 @@ use super::image::{self, Anchor, Image};
 use super::mark::Mark;
 use super::names::{self, LogName, SnapshotName};
 use super::snapshots::{self, SnapshotId, Unusable};
-use super::{Disk, DiskError, StorageError};
+use super::{Disk, DiskError, Position, StorageError, install};
 use crate::id::Zxid;
 use crate::journal::Damage;
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::snapshot::{Compression, DigestSection};
 use crate::tree::{Tree, TreeRules, Unwatched};
 use crate::txn::Logged;
+use crate::zab::Entry;
 
 /// The directories of a server.
 pub struct Disks<D> {
@@ -112,6 +116,9 @@ pub struct Recovered {
     pub txns_since_snapshot: u64,
     pub bytes_since_snapshot: u64,
     pub replayed: u64,
+    /// With [`Replay::Nothing`]: what is logged behind the tree, in order, and where it stands.
+    pub tail: Vec<Entry>,
+    pub tail_positions: Vec<Position>,
     pub notices: Vec<Notice>,
 }
 
@@ -203,6 +210,10 @@ pub enum Notice {
     ImageDropped {
         why: String,
     },
+    /// The last start was cut off while a leader's snapshot took the place of everything; now it has.
+    Replaced {
+        by: SnapshotName,
+    },
 }
 
 /// The state before the log's tail.
@@ -217,19 +228,24 @@ struct Base {
 /// Reads the newest state that is on disk.
 pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options) -> Result<Recovered, StorageError> {
     check_directories(disks, options)?;
+    let replaced = install::finish_begun(disks)?;
     let may_start_empty = take_initialize_marker(disks)? || options.db_autocreate;
     let mut notices = look_alikes(disks)?;
     let mark = Mark::read(&disks.log)?;
     let snapshots = snapshots::list(&disks.snap)?;
 
     let mut dropped = None;
-    let mut from_image = match open_image(disks, image, options, &snapshots) {
-        Ok(base) => base,
-        Err(why) => {
-            dropped = Some(why);
-            None
+    let mut from_image = None;
+    if let Some(begun) = replaced {
+        notices.extend(begun.notices);
+        dropped = begun.replaced_by.map(|name| format!("{name} has taken the place of what it was an image of"));
+    }
+    if dropped.is_none() {
+        match open_image(disks, image, options, &snapshots) {
+            Ok(base) => from_image = base,
+            Err(why) => dropped = Some(why),
         }
-    };
+    }
     let mut unusable = Vec::new();
     let used_image = from_image.is_some();
     let mut run = None;
@@ -273,10 +289,11 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.push(Notice::SetAside { from: name.to_string(), to });
     }
     notices.extend(remove_tmp(disks)?);
+    make_durable(disks, run.chain.files(), run.start)?;
     if let Some(mark) = mark.filter(|mark| mark.zxid > last) {
         notices.push(Notice::MarkAhead { file: mark.file, zxid: mark.zxid, last });
     }
-    let Tail { mut tree, check, anchor, replayed, chain, .. } = run;
+    let Tail { mut tree, check, anchor, replayed, tail, tail_positions, chain, .. } = run;
     if check.is_fuzzy() {
         notices.push(Notice::DigestNeverReached { last });
     }
@@ -326,6 +343,8 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         txns_since_snapshot: txns_since,
         bytes_since_snapshot: bytes_since,
         replayed,
+        tail,
+        tail_positions,
         notices,
     })
 }
@@ -358,6 +377,8 @@ struct Tail<'a, D> {
     start: Start,
     anchor: Option<Anchor>,
     replayed: u64,
+    tail: Vec<Entry>,
+    tail_positions: Vec<Position>,
     notices: Vec<Notice>,
 }
 
@@ -366,12 +387,22 @@ impl<'a, D: Disk> Tail<'a, D> {
         let newest = snapshots::list(&disks.snap)?.last().map(|name| name.zxid);
         let chain = Chain::new(&disks.log, mark)?.giving_up_after(options.give_up_after).with_snapshot(newest);
         let Base { tree, check, start, anchor } = base;
-        Ok(Self { chain, tree, check, start, anchor, replayed: 0, notices: Vec::new() })
+        Ok(Self {
+            chain,
+            tree,
+            check,
+            start,
+            anchor,
+            replayed: 0,
+            tail: Vec::new(),
+            tail_positions: Vec::new(),
+            notices: Vec::new(),
+        })
     }
 
     fn run(&mut self, options: &Options) -> Result<(), StorageError> {
-        let Self { chain, tree, check, start, replayed, notices, .. } = self;
-        chain.run(*start, &mut |_, record| {
+        let Self { chain, tree, check, start, replayed, tail, tail_positions, notices, .. } = self;
+        chain.run(*start, &mut |position, record| {
             let logged = Logged::read(record.payload.clone())?;
             if options.replay == Replay::All {
                 tree.apply(&logged.header, &logged.txn, &mut Unwatched);
@@ -381,6 +412,11 @@ impl<'a, D: Disk> Tail<'a, D> {
                     let verdict = check.on_applied(zxid, tree.digest(), logged.digest);
                     note_verdict(verdict, zxid, notices);
                 }
+            } else {
+                // A copy, because the payload is a view into a piece of the file many times as large.
+                let txn = Bytes::copy_from_slice(&record.payload);
+                tail.push(Entry { zxid: record.zxid, txn });
+                tail_positions.push(*position);
             }
             Ok(())
         })
@@ -444,9 +480,27 @@ fn look_alikes<D: Disk>(disks: &Disks<D>) -> Result<Vec<Notice>, DiskError> {
     Ok(found.into_iter().map(|name| Notice::LookAlike { name }).collect())
 }
 
+/// What was read may be in the page cache of a process that was killed, and on no disk: from here on it counts
+/// as history (quorum-protocol 10, H11). Files below the state that the reading began with don't matter.
+fn make_durable<D: Disk>(disks: &Disks<D>, files: &[LogName], start: Start) -> Result<(), DiskError> {
+    let below = files.partition_point(|file| file.0 <= start.zxid());
+    for file in &files[below.saturating_sub(1)..] {
+        let name = file.to_string();
+        // It may have been set aside.
+        if disks.log.len(&name)?.is_some() {
+            disks.log.sync(&name)?;
+        }
+    }
+    disks.log.sync_dir()?;
+    if let Some(newest) = snapshots::list(&disks.snap)?.last() {
+        disks.snap.sync(&newest.to_string())?;
+    }
+    disks.snap.sync_dir()
+}
+
 /// What a write of a snapshot left that did not come to its end.
 fn remove_tmp<D: Disk>(disks: &Disks<D>) -> Result<Vec<Notice>, DiskError> {
-    let mut notices = Vec::new();
+    let mut notices = install::remove_left(disks)?;
     for name in disks.snap.list()? {
         if names::is_snapshot_tmp(&name) {
             disks.snap.remove(&name)?;
@@ -585,6 +639,8 @@ fn not_initialized(options: &Options, notices: Vec<Notice>) -> Recovered {
         txns_since_snapshot: 0,
         bytes_since_snapshot: 0,
         replayed: 0,
+        tail: Vec::new(),
+        tail_positions: Vec::new(),
         notices,
     }
 }
@@ -662,6 +718,9 @@ impl fmt::Display for Notice {
             ),
             Self::OrphansDropped { nodes } => write!(f, "deleted {nodes} ephemerals of sessions that do not exist"),
             Self::ImageDropped { why } => write!(f, "the image is built anew: {why}"),
+            Self::Replaced { by } => {
+                write!(f, "{by}, which a leader has sent, has taken the place of everything before")
+            }
         }
     }
 }

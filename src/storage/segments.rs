@@ -188,6 +188,17 @@ impl<D: Disk> LogWriter<D> {
 
     /// Makes everything appended so far durable.
     pub fn sync(&mut self) -> Result<Durable, StorageError> {
+        self.flush()?;
+        if let (Some(limit), Some(file)) = (self.options.size_limit, &self.file)
+            && file.end > limit
+        {
+            self.file = None;
+        }
+        Ok(Durable { zxid: self.durable, records: std::mem::take(&mut self.pending) })
+    }
+
+    /// As [`sync`](Self::sync), but the next sync reports it.
+    pub(super) fn flush(&mut self) -> Result<(), StorageError> {
         if self.is_broken {
             return Err(StorageError::Broken);
         }
@@ -201,12 +212,25 @@ impl<D: Disk> LogWriter<D> {
             file.synced = file.end;
             self.durable = self.last;
         }
-        if let (Some(limit), Some(file)) = (self.options.size_limit, &self.file)
-            && file.end > limit
-        {
-            self.file = None;
-        }
-        Ok(Durable { zxid: self.durable, records: std::mem::take(&mut self.pending) })
+        Ok(())
+    }
+
+    /// The log, which had been flushed, was cut: it ends with `state` now, and the next record begins a new file.
+    pub(super) fn on_cut(&mut self, state: &LogState) {
+        self.file = None;
+        self.pending.retain(|position| position.zxid <= state.last);
+        (self.last, self.durable, self.mark) = (state.last, state.last, state.mark);
+    }
+
+    /// The log was replaced or read anew, so what was to be reported of it is void or known.
+    pub(super) fn on_replaced(&mut self, state: &LogState) {
+        self.pending.clear();
+        self.on_cut(state);
+    }
+
+    /// What the log is now is not known: nothing more is taken.
+    pub(super) fn give_up(&mut self) {
+        self.is_broken = true;
     }
 
     /// The next record begins a new file. What was appended before is durable on return.

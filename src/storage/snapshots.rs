@@ -27,7 +27,8 @@ impl SnapshotId {
         Self::of_file(disk, name, &name.to_string())
     }
 
-    fn of_file(disk: &impl Disk, name: SnapshotName, file: &str) -> Result<Option<Self>, DiskError> {
+    /// Of a snapshot that does not have its name yet.
+    pub(super) fn of_file(disk: &impl Disk, name: SnapshotName, file: &str) -> Result<Option<Self>, DiskError> {
         let Some(len) = disk.len(file)? else { return Ok(None) };
         let tail = disk.read(file, len.saturating_sub(TAIL), TAIL as usize)?;
         Ok(Some(Self { name, len, tail: crc32fast::hash(&tail) }))
@@ -57,7 +58,16 @@ impl Unusable {
 }
 
 fn read_into(disk: &impl Disk, name: SnapshotName, target: &mut impl Target) -> Result<Sections, Unusable> {
-    let reader = FileReader::new(disk, name.to_string()).map_err(|error| SnapshotError::Io(io::Error::other(error)))?;
+    read_file_into(disk, name, name.to_string(), target)
+}
+
+fn read_file_into(
+    disk: &impl Disk,
+    name: SnapshotName,
+    file: String,
+    target: &mut impl Target,
+) -> Result<Sections, Unusable> {
+    let reader = FileReader::new(disk, file).map_err(|error| SnapshotError::Io(io::Error::other(error)))?;
     let sections = snapshot::read(reader, name.compression, target)?;
     match sections.last_zxid {
         Some(last) if last < name.zxid => Err(Unusable::BelowName(last)),
@@ -75,8 +85,13 @@ pub fn load(disk: &impl Disk, name: SnapshotName, rules: TreeRules) -> Result<(T
 
 /// Reads a snapshot to its last seal, without keeping it.
 pub fn verify(disk: &impl Disk, name: SnapshotName) -> Result<(), Unusable> {
+    verify_file(disk, name, name.to_string())
+}
+
+/// The same for one that does not have its name yet.
+pub(super) fn verify_file(disk: &impl Disk, name: SnapshotName, file: String) -> Result<(), Unusable> {
     let mut verifier = Verifier::default();
-    read_into(disk, name, &mut verifier)?;
+    read_file_into(disk, name, file, &mut verifier)?;
     Ok(verifier.finish().map_err(SnapshotError::Load)?)
 }
 
@@ -95,17 +110,26 @@ pub fn prepare<D: Disk>(
     name: SnapshotName,
     write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
 ) -> Result<SnapshotId, DiskError> {
-    let tmp = name.tmp();
+    prepare_as(disk, name, &name.tmp(), write)
+}
+
+/// The same under any name.
+pub(super) fn prepare_as<D: Disk>(
+    disk: &D,
+    name: SnapshotName,
+    file: &str,
+    write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
+) -> Result<SnapshotId, DiskError> {
     let attempt = || -> Result<SnapshotId, DiskError> {
-        disk.create(&tmp)?;
-        write(FileWriter::new(disk, &tmp)).map_err(|error| disk_error(error, &tmp))?;
-        disk.sync(&tmp)?;
-        let id = SnapshotId::of_file(disk, name, &tmp)?;
+        disk.create(file)?;
+        write(FileWriter::new(disk, file)).map_err(|error| disk_error(error, file))?;
+        disk.sync(file)?;
+        let id = SnapshotId::of_file(disk, name, file)?;
         Ok(id.expect("the file was just written"))
     };
     attempt().inspect_err(|_| {
         // What cannot be removed now is removed by the next start.
-        let _ = disk.remove(&tmp);
+        let _ = disk.remove(file);
     })
 }
 

@@ -14,9 +14,9 @@ use super::image::{self, Image};
 use super::mark::Mark;
 use super::names::LogName;
 use super::recover::{Disks, Notice};
-use super::{Disk, StorageError, set_aside, snapshots};
+use super::{Disk, DiskError, DiskErrorKind, StorageError, install, snapshots};
 use crate::id::Zxid;
-use crate::journal::{self, Head, Scan};
+use crate::journal::{self, FILE_HEADER_LEN, Head, Scan};
 
 /// What became of a truncation.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,46 +29,81 @@ pub enum Trunc {
 }
 
 /// Removes every transaction behind `target`, which need not be one that was logged. The log's writing end
-/// must have been dropped before.
+/// must have been flushed, and begin a new file afterwards.
 pub fn trunc<D: Disk, I: Image>(disks: &Disks<D>, image: &I, target: Zxid) -> Result<Trunc, StorageError> {
     if !reaches(disks, target)? {
         return Ok(Trunc::NoBase);
     }
-    let mut notices = Vec::new();
     if image_is_above(image, target) {
-        image.destroy().map_err(|error| super::DiskError {
-            kind: super::DiskErrorKind::Other,
-            operation: "removal of the image",
-            path: disks.own.path(),
-            message: error.to_string(),
-        })?;
+        destroy(image, disks)?;
     }
-    for name in snapshots::list(&disks.snap)?.iter().rev().filter(|name| name.zxid > target) {
-        let to = set_aside(&disks.snap, &name.to_string())?;
+    let mut notices = Vec::new();
+    let above: Vec<_> = snapshots::list(&disks.snap)?.into_iter().filter(|name| name.zxid > target).collect();
+    if !above.is_empty() {
+        install::remove_replaced_snapshots(&disks.snap)?;
+    }
+    for name in above.iter().rev() {
+        let to = install::set_aside(&disks.snap, &name.to_string())?;
         notices.push(Notice::SetAside { from: name.to_string(), to });
     }
-    let chain = Chain::new(&disks.log, None)?;
+    notices.extend(cut_log(&disks.log, target)?.notices);
+    Ok(Trunc::Done { notices })
+}
+
+pub(super) fn destroy<D: Disk, I: Image>(image: &I, disks: &Disks<D>) -> Result<(), DiskError> {
+    image.destroy().map_err(|error| DiskError {
+        kind: DiskErrorKind::Other,
+        operation: "removal of the image",
+        path: disks.own.path(),
+        message: error.to_string(),
+    })
+}
+
+/// What is left of a log.
+pub(super) struct Cut {
+    /// The last record; `None` if there is none.
+    pub last: Option<Zxid>,
+    pub mark: Option<Mark>,
+    pub notices: Vec<Notice>,
+}
+
+/// Removes every record behind `target` from the log.
+pub(super) fn cut_log<D: Disk>(disk: &D, target: Zxid) -> Result<Cut, DiskError> {
+    let chain = Chain::new(disk, None)?;
     let (kept, later) = chain.files().split_at(chain.files().partition_point(|file| file.0 <= target));
-    // The mark would call the shortened log damaged.
-    if let Some(mark) = Mark::read(&disks.log)?.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
-        let file = kept.last().copied().unwrap_or(mark.file);
-        let lowered = Mark { file, offset: journal::FILE_HEADER_LEN, zxid: target.min(mark.zxid), ..mark };
-        lowered.replace(&disks.log)?;
+    let mut notices = Vec::new();
+    // Records behind the target can only stand in the last file that is left: each ends where the next begins.
+    let is_whole = later.first() == Some(&LogName(Zxid(target.0 + 1)));
+    let stays = kept.last().map(|file| what_stays(disk, *file, target, is_whole)).transpose()?;
+    let mut last = stays.as_ref().and_then(|stays| stays.last);
+    for file in kept.iter().rev().skip(1) {
+        last = match last {
+            Some(_) => break,
+            None => what_stays(disk, *file, target, true)?.last,
+        };
+    }
+    let mut mark = Mark::read(disk)?;
+    // It would call the shortened log damaged.
+    if let Some(old) = mark.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
+        let (file, end) = match (kept.last(), &stays) {
+            (Some(file), Some(stays)) => (*file, stays.end),
+            _ => (old.file, FILE_HEADER_LEN),
+        };
+        // Of a file that is not its own, all was durable before the next was begun.
+        let offset = if file == old.file { end.min(old.offset) } else { end };
+        let zxid = last.unwrap_or(target).min(target).min(old.zxid);
+        mark = Some(Mark { file, offset, zxid, ..old }.replace(disk)?);
     }
     for file in later.iter().rev() {
-        disks.log.remove(&file.to_string())?;
-        disks.log.sync_dir()?;
+        disk.remove(&file.to_string())?;
+        disk.sync_dir()?;
         notices.push(Notice::Removed { name: file.to_string() });
     }
-    // Records behind the target can only stand in the last file that is left: each ends where the next begins.
-    if let Some(file) = kept.last() {
-        let is_whole = later.first() == Some(&LogName(Zxid(target.0 + 1)));
-        if let Some(at) = first_behind(&disks.log, *file, target, is_whole)? {
-            chain::cut(&disks.log, *file, at)?;
-            notices.push(Notice::Cut { file: *file, at });
-        }
+    if let (Some(file), Some(Stays { end, goes_on: true, .. })) = (kept.last(), stays) {
+        chain::cut(disk, *file, end)?;
+        notices.push(Notice::Cut { file: *file, at: end });
     }
-    Ok(Trunc::Done { notices })
+    Ok(Cut { last, mark, notices })
 }
 
 /// Whether a usable snapshot, and the log behind it, lead to `target`.
@@ -94,19 +129,32 @@ fn image_is_above(image: &impl Image, target: Zxid) -> bool {
     !matches!(meta, Ok(Some(meta)) if meta.anchor.zxid() <= target)
 }
 
-/// Where the first record behind `target` stands, or damage that may hide one. A file is whole if the next
-/// begins right behind the target: then damage in it hides nothing that would have to go.
-fn first_behind<D: Disk>(disk: &D, file: LogName, target: Zxid, is_whole: bool) -> Result<Option<u64>, StorageError> {
+/// What stays of a file.
+struct Stays {
+    /// The last record up to the target; `None` if there is none.
+    last: Option<Zxid>,
+    /// Where that ends.
+    end: u64,
+    /// A record behind the target stands there, or damage that may hide one.
+    goes_on: bool,
+}
+
+/// A file is whole if the next begins right behind the target: then damage in it hides nothing that would
+/// have to go.
+fn what_stays<D: Disk>(disk: &D, file: LogName, target: Zxid, is_whole: bool) -> Result<Stays, DiskError> {
     let source = DiskFile::open(disk, file)?;
+    let mut stays = Stays { last: None, end: FILE_HEADER_LEN, goes_on: false };
     if !matches!(journal::read_head(&source)?, Head::Good | Head::Odd { .. }) {
-        return Ok(None);
+        return Ok(stays);
     }
     let mut scan = Scan::new(&source);
     while let Some(record) = scan.read()? {
         if record.zxid > target {
-            return Ok(Some(record.offset));
+            return Ok(Stays { goes_on: true, ..stays });
         }
+        stays.last = stays.last.max(Some(record.zxid));
+        stays.end = record.end();
     }
-    let at = scan.position();
-    Ok((!is_whole && scan.end()? != journal::End::Clean).then_some(at))
+    stays.goes_on = !is_whole && scan.end()? != journal::End::Clean;
+    Ok(stays)
 }

@@ -20,13 +20,21 @@
 //!
 //! Java: `Leader`, `LearnerHandler`, `Learner`, `Follower`, `Observer`; quorum-protocol 5, 6, 10, 12.3.
 
+pub mod history;
+pub mod leader;
+pub mod learner;
 pub mod packet;
+pub mod quorum;
 
 use bytes::Bytes;
 
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::storage::epoch::EpochFile;
 use packet::{Forwarded, Packet, Touched};
+
+/// The protocol version of a learner and of a leader since ZooKeeper 3.4; a learner that names a lower one speaks
+/// an older protocol.
+pub const PROTOCOL: i32 = 0x10000;
 
 /// A transaction as agreement sees it: its place, and bytes that nobody here looks into (the payload of a log
 /// record, which is also that of a PROPOSAL).
@@ -68,10 +76,12 @@ pub enum Effect {
         target: Zxid,
     },
     /// The snapshot that came over the link, with these transactions applied to it, replaces tree, snapshots
-    /// and log; its zxid is `upto`. Answered by `on_installed`, once durable.
+    /// and log; its zxid is `upto`, and the log behind it holds `rest`, which is not committed. Answered by
+    /// `on_installed` with the last of all that, once it is durable.
     Install {
         upto: Zxid,
         entries: Vec<Entry>,
+        rest: Vec<Entry>,
     },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
     /// `on_log_read`.
@@ -167,4 +177,14 @@ pub enum Fault {
     /// The member list has changed under us in a way that only a restart can follow.
     #[error("the ensemble's members are now: {0}")]
     Reconfigured(String),
+}
+
+/// The zxid of an epoch's NEWLEADER, which no transaction has.
+pub fn beginning_of(epoch: i64) -> Zxid {
+    Zxid(epoch << 32)
+}
+
+/// The epoch as it is compared: signed.
+pub fn epoch_of(zxid: Zxid) -> i64 {
+    zxid.0 >> 32
 }

@@ -100,6 +100,34 @@ pub enum Packet {
     },
 }
 
+impl Packet {
+    /// The name of its type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::FollowerInfo { .. } => "FOLLOWERINFO",
+            Self::ObserverInfo { .. } => "OBSERVERINFO",
+            Self::LeaderInfo { .. } => "LEADERINFO",
+            Self::AckEpoch { .. } => "ACKEPOCH",
+            Self::Diff { .. } => "DIFF",
+            Self::Trunc { .. } => "TRUNC",
+            Self::Snap { .. } => "SNAP",
+            Self::Proposal { .. } => "PROPOSAL",
+            Self::Ack { .. } => "ACK",
+            Self::Commit { .. } => "COMMIT",
+            Self::Inform { .. } => "INFORM",
+            Self::NewLeader { .. } => "NEWLEADER",
+            Self::UpToDate => "UPTODATE",
+            Self::Ping { .. } => "PING",
+            Self::Revalidate { .. } | Self::Revalidated { .. } => "REVALIDATE",
+            Self::Request(_) => "REQUEST",
+            Self::Sync => "SYNC",
+            Self::CommitAndActivate { .. } => "COMMITANDACTIVATE",
+            Self::InformAndActivate { .. } => "INFORMANDACTIVATE",
+            Self::Unknown { .. } => "UNKNOWN",
+        }
+    }
+}
+
 /// Who a learner is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LearnerInfo {

@@ -2,3 +2,4 @@
 
 pub mod sim;
 pub mod trees;
+pub mod txns;

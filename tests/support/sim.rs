@@ -37,6 +37,8 @@ impl Random {
 pub enum Fate {
     /// A kill of the process: all of it is there.
     Kept,
+    /// The same, but none of it is any safer than before.
+    Cached,
     /// A power cut that takes all of it.
     Lost,
     /// A power cut that takes some of it.
@@ -50,6 +52,8 @@ pub struct Fuse {
     blows_at: Option<u64>,
     /// Bytes that may still be allocated.
     room: Option<u64>,
+    /// No write finds room.
+    is_full: bool,
 }
 
 pub type SharedFuse = Rc<RefCell<Fuse>>;
@@ -73,7 +77,7 @@ struct Inode {
 impl Inode {
     fn crash(&mut self, fate: Fate, random: &mut Random) {
         let mut survivor = match fate {
-            Fate::Kept => self.now.clone(),
+            Fate::Kept | Fate::Cached => self.now.clone(),
             Fate::Lost => self.safe.clone(),
             Fate::Torn => {
                 let len = if random.below(2) == 0 { self.now.len() } else { self.safe.len() };
@@ -191,10 +195,13 @@ impl SimDisk {
     }
 
     fn crash(&self, fate: Fate, random: &mut Random) {
+        if fate == Fate::Cached {
+            return;
+        }
         let mut dir = self.dir.borrow_mut();
         let changes = std::mem::take(&mut dir.unsafe_changes);
         let kept = match fate {
-            Fate::Kept => changes.len(),
+            Fate::Kept | Fate::Cached => changes.len(),
             Fate::Lost => 0,
             Fate::Torn => random.below(changes.len() as u64 + 1) as usize,
         };
@@ -260,6 +267,9 @@ impl Disk for SimDisk {
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.fuse.borrow().is_full {
+            return Err(self.error(DiskErrorKind::Full, "write", name, "no space left on device"));
+        }
         let done = self.burn("write", name);
         let whole = done.is_ok();
         self.inode(name, |inode| {
@@ -378,7 +388,7 @@ impl SimImage {
         // The store writes ahead of a flush as it likes, but never out of order; and it loses all that was
         // not flushed even if only the process dies.
         let kept = match fate {
-            Fate::Kept | Fate::Torn => random.below(batches.len() as u64 + 1) as usize,
+            Fate::Kept | Fate::Cached | Fate::Torn => random.below(batches.len() as u64 + 1) as usize,
             Fate::Lost => 0,
         };
         for batch in &batches[..kept] {
@@ -518,6 +528,10 @@ impl World {
     pub fn is_out(&self) -> bool {
         let fuse = self.fuse.borrow();
         fuse.blows_at.is_some_and(|at| fuse.operations >= at)
+    }
+
+    pub fn fill_up(&self, is_full: bool) {
+        self.fuse.borrow_mut().is_full = is_full;
     }
 
     pub fn set_room(&self, room: Option<u64>) {

@@ -1,0 +1,673 @@
+//! The links between a leader and its learners: who is dialled, who is accepted, packets in and out, and the
+//! snapshot that goes between them. Both ends are the same here; which packets make sense is for others to say.
+//!
+//! What always holds: the events of a link come in their order, `Up` first and nothing after `Down`; what is
+//! sent goes out in the order of the calls, a snapshot included, or the link ends. Sending never waits. A peer
+//! that does not read loses its link once too much is queued for it; one that sends faster than it is
+//! listened to is not read meanwhile.
+//!
+//! Java: `Leader.LearnerCnxAcceptor`, `LearnerHandler`, `Learner.LeaderConnector`; quorum-protocol 5.2.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState;
+use jute::DecodeError;
+use parking_lot::{Mutex, RwLock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{debug, error, info, warn};
+
+use super::listen::bind_one;
+use crate::config::Endpoint;
+use crate::id::{LinkId, Zxid};
+use crate::tree::snapshot::SnapshotError;
+use crate::tree::stream::SnapshotParser;
+use crate::tree::{Tree, TreeRules};
+use crate::zab::packet::{Packet, PacketReader, Side};
+
+/// What links are told of the configuration.
+#[derive(Clone, Debug)]
+pub struct LinkRules {
+    pub leader_nodelay: bool,
+    pub follower_nodelay: bool,
+    pub keep_alive: bool,
+    /// The longest buffer or string of a packet or snapshot: `jute.maxbuffer` and its extra.
+    pub max_buffer_bytes: usize,
+    /// How long the next bytes of a snapshot may take: `initLimit` ticks.
+    pub snapshot_patience: Duration,
+    /// Between two attempts at an address: `leaderConnectDelayDuringRetryMs`.
+    pub retry_delay: Duration,
+    /// What may be queued for a peer. While a snapshot streams, everything new waits behind it.
+    pub max_queued_bytes: usize,
+    /// What a peer may have sent that nobody has dealt with; beyond, it is not read.
+    pub max_unhandled_bytes: usize,
+    /// For the trees that leaders send.
+    pub tree: TreeRules,
+}
+
+impl LinkRules {
+    pub const USUAL_QUEUED: usize = 256 << 20;
+    pub const USUAL_UNHANDLED: usize = 16 << 20;
+}
+
+/// What happens on links.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// The leader's port is open.
+    Listening { at: Vec<SocketAddr> },
+    /// It could not be opened, on no address: there is no leading.
+    NotListening { why: String },
+    /// A peer was accepted, or a dial succeeded.
+    Up { link: LinkId, peer: SocketAddr },
+    /// All that one read brought.
+    Packets { link: LinkId, packets: Vec<Packet>, room: Room },
+    /// What followed a [`Packet::Snap`], which has come before.
+    Snapshot { link: LinkId, tree: Box<Tree> },
+    /// The link ended, or a dial failed; not because it was closed here.
+    Down { link: LinkId, why: LinkEnd },
+}
+
+/// Takes events. Called by the tasks of links: it must not wait.
+pub type Sink = Box<dyn Fn(LinkEvent) + Send + Sync>;
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkEnd {
+    #[error("the peer closed it")]
+    Gone,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("what came is no packet: {0}")]
+    NoPacket(#[from] DecodeError),
+    #[error("what came is no snapshot: {0}")]
+    NoSnapshot(#[from] SnapshotError),
+    #[error("the snapshot stood still for {} ms", .0.as_millis())]
+    SnapshotStalled(Duration),
+    #[error("the snapshot could not be read to its end")]
+    SnapshotFailed,
+    #[error("the peer does not read: {0} bytes are queued for it")]
+    TooSlow(usize),
+    #[error("it could not be reached: {0}")]
+    Unreachable(String),
+}
+
+/// The bytes of a batch, which make room for more when this is dropped: when the batch was dealt with.
+pub struct Room {
+    link: Arc<Link>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.link.unhandled.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.link.room.notify_one();
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Room").field(&self.bytes).finish()
+    }
+}
+
+/// One link, shared by its task and those who send.
+struct Link {
+    id: LinkId,
+    out: Mutex<Out>,
+    /// There is something to send.
+    wake: Notify,
+    /// `out.ending` was set.
+    ended: Notify,
+    /// Bytes of packets that nobody has dealt with, and that there are fewer.
+    unhandled: AtomicUsize,
+    room: Notify,
+}
+
+#[derive(Default)]
+struct Out {
+    queue: VecDeque<Piece>,
+    /// In `queue` and on their way, snapshots apart.
+    bytes: usize,
+    /// Among those that the next flush wakes.
+    woken: bool,
+    ending: Option<Ending>,
+    /// An empty buffer for the next packets.
+    spare: BytesMut,
+}
+
+enum Piece {
+    Packets(BytesMut),
+    Snapshot(mpsc::Receiver<Chunk>),
+}
+
+/// A part of a snapshot. Whoever writes it ends it, or it has failed.
+enum Chunk {
+    Bytes(Bytes),
+    End,
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    /// By us: nobody is told.
+    Closed,
+    TooSlow(usize),
+}
+
+/// A buffer that grew beyond this is not kept.
+const SPARE: usize = 256 << 10;
+/// Chunks of a snapshot between who reads it and who sends it.
+const CHUNKS: usize = 8;
+
+impl Link {
+    fn new(id: LinkId) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            out: Mutex::default(),
+            wake: Notify::new(),
+            ended: Notify::new(),
+            unhandled: AtomicUsize::new(0),
+            room: Notify::new(),
+        })
+    }
+
+    fn end(&self, out: &mut Out, ending: Ending) {
+        out.ending.get_or_insert(ending);
+        // Who writes a snapshot notices that nobody takes it.
+        out.queue.clear();
+        self.ended.notify_one();
+    }
+
+    async fn ending(&self) -> Ending {
+        loop {
+            if let Some(ending) = self.out.lock().ending {
+                return ending;
+            }
+            self.ended.notified().await;
+        }
+    }
+}
+
+/// All links of this server.
+pub struct Links {
+    rules: LinkRules,
+    sink: Sink,
+    runtime: Handle,
+    links: RwLock<hashbrown::HashMap<LinkId, Arc<Link>, RandomState>>,
+    /// Links that were sent something since the last flush.
+    woken: Mutex<Vec<Arc<Link>>>,
+    accepted: AtomicU64,
+    listener: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The ids of accepted links begin here; those below are for whoever dials.
+const ACCEPTED: u64 = 1 << 63;
+/// Peers that are connected at most; more are refused.
+const MAX_ACCEPTED: usize = 1024;
+/// Attempts at each address.
+const TRIES: u32 = 5;
+
+impl Links {
+    pub fn new(rules: LinkRules, runtime: Handle, sink: Sink) -> Arc<Self> {
+        Arc::new(Self {
+            rules,
+            sink,
+            runtime,
+            links: RwLock::default(),
+            woken: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            listener: Mutex::default(),
+        })
+    }
+
+    // ---- sending ----
+
+    /// Queues a packet; it goes out after the next [`Links::flush`], if not before. Nothing happens if the link
+    /// has ended.
+    pub fn send(&self, link: LinkId, packet: &Packet) {
+        self.queue(link, |out| {
+            let buffer = match out.queue.back_mut() {
+                Some(Piece::Packets(buffer)) => buffer,
+                _ => {
+                    out.queue.push_back(Piece::Packets(std::mem::take(&mut out.spare)));
+                    let Some(Piece::Packets(buffer)) = out.queue.back_mut() else { unreachable!("just pushed") };
+                    buffer
+                }
+            };
+            let before = buffer.len();
+            packet.write(buffer);
+            out.bytes += buffer.len() - before;
+        });
+    }
+
+    /// Queues a stream of any length: what `write` writes, on a thread of its own. It belongs behind a
+    /// [`Packet::Snap`]; what is sent later goes out behind it. If `write` fails, the link ends.
+    pub fn send_snapshot(&self, link: LinkId, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) {
+        let (chunks, pieces) = mpsc::channel(CHUNKS);
+        let work = move || {
+            let mut pipe = Pipe { chunks };
+            match write(&mut pipe) {
+                // That nobody takes it is no failure: the link has ended.
+                Ok(()) => drop(pipe.chunks.blocking_send(Chunk::End)),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) => error!("a snapshot for a learner could not be written: {error}"),
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("zooid-snap".to_owned()).spawn(work) {
+            // The end of `chunks` that is gone says it.
+            error!("no thread to write a snapshot: {error}");
+        }
+        self.queue(link, |out| out.queue.push_back(Piece::Snapshot(pieces)));
+    }
+
+    fn queue(&self, link: LinkId, add: impl FnOnce(&mut Out)) {
+        let links = self.links.read();
+        let Some(link) = links.get(&link) else { return };
+        let mut out = link.out.lock();
+        if out.ending.is_some() {
+            return;
+        }
+        add(&mut out);
+        if out.bytes > self.rules.max_queued_bytes {
+            let bytes = out.bytes;
+            return link.end(&mut out, Ending::TooSlow(bytes));
+        }
+        if !std::mem::replace(&mut out.woken, true) {
+            self.woken.lock().push(link.clone());
+        }
+    }
+
+    /// Sets going what was queued.
+    pub fn flush(&self) {
+        let woken = std::mem::take(&mut *self.woken.lock());
+        for link in woken {
+            link.wake.notify_one();
+        }
+    }
+
+    /// Ends a link, or a dial. What is queued is not sent, and no `Down` follows; what was read already may
+    /// still come.
+    pub fn close(&self, link: LinkId) {
+        if let Some(link) = self.links.read().get(&link) {
+            link.end(&mut link.out.lock(), Ending::Closed);
+        }
+    }
+
+    /// As [`Links::close`] for each there is.
+    pub fn close_all(&self) {
+        for link in self.links.read().values() {
+            link.end(&mut link.out.lock(), Ending::Closed);
+        }
+    }
+
+    // ---- connecting ----
+
+    /// Opens the leader's port on those of the addresses that can be had, each of which `Listening` tells, or
+    /// `NotListening` if there is none.
+    pub fn listen(self: &Arc<Self>, addresses: Vec<Endpoint>) {
+        let mut listener = self.listener.lock();
+        let (links, before) = (self.clone(), listener.take());
+        *listener = Some(self.runtime.spawn(async move {
+            if let Some(before) = before {
+                // Its sockets are closed when it has ended.
+                before.abort();
+                let _ = before.await;
+            }
+            links.accept(addresses).await;
+        }));
+    }
+
+    /// Closes the leader's port. Links stay.
+    pub fn stop_listening(&self) {
+        if let Some(listener) = &*self.listener.lock() {
+            listener.abort();
+        }
+    }
+
+    async fn accept(self: Arc<Self>, addresses: Vec<Endpoint>) {
+        let mut listeners = Vec::new();
+        let mut failures = Vec::new();
+        for address in &addresses {
+            match bind(address).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => {
+                    error!("Couldn't bind to {address}: {error}");
+                    failures.push(format!("{address}: {error}"));
+                }
+            }
+        }
+        if listeners.is_empty() {
+            return (self.sink)(LinkEvent::NotListening { why: failures.join(", ") });
+        }
+        let at = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        (self.sink)(LinkEvent::Listening { at });
+        // They end with the set, and the set with this task.
+        let mut accepting: JoinSet<()> =
+            listeners.into_iter().map(|listener| self.clone().accept_from(listener)).collect();
+        while accepting.join_next().await.is_some() {}
+    }
+
+    async fn accept_from(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) => {
+                    // Out of descriptors, or the peer gave up before it was accepted: neither is for ever.
+                    error!("Exception while accepting follower: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        if self.links.read().len() >= MAX_ACCEPTED {
+            return warn!(%peer, "a learner is refused: {MAX_ACCEPTED} are connected");
+        }
+        if let Err(error) = self.set_up(&stream, self.rules.leader_nodelay) {
+            return debug!(%peer, "the connection was gone before it was accepted: {error}");
+        }
+        let link = Link::new(LinkId(ACCEPTED | self.accepted.fetch_add(1, Ordering::Relaxed)));
+        self.links.write().insert(link.id, link.clone());
+        let links = self.clone();
+        self.runtime.spawn(async move { links.serve(link, stream, peer, Side::Leader).await });
+    }
+
+    fn set_up(&self, stream: &TcpStream, nodelay: bool) -> io::Result<()> {
+        stream.set_nodelay(nodelay)?;
+        socket2::SockRef::from(stream).set_keepalive(self.rules.keep_alive)
+    }
+
+    /// Connects to whichever of the leader's addresses answers first. `Up` or `Down` tells the outcome; the
+    /// latter after `budget` at most.
+    pub fn dial(self: &Arc<Self>, link: LinkId, addresses: Vec<Endpoint>, budget: Duration) {
+        assert!(link.0 < ACCEPTED, "the id {link} is one of accepted links");
+        let link = Link::new(link);
+        self.links.write().insert(link.id, link.clone());
+        let links = self.clone();
+        self.runtime.spawn(async move {
+            let connected = tokio::select! {
+                biased;
+                ending = link.ending() => Err(told(ending)),
+                connected = connect(&addresses, links.rules.retry_delay, budget) => {
+                    connected.map_err(|why| Some(LinkEnd::Unreachable(why)))
+                }
+            };
+            let set_up = connected.and_then(|(stream, peer)| {
+                links.set_up(&stream, links.rules.follower_nodelay).map_err(|error| Some(error.into()))?;
+                Ok((stream, peer))
+            });
+            match set_up {
+                Ok((stream, peer)) => links.serve(link, stream, peer, Side::Learner).await,
+                Err(why) => links.bury(&link, why),
+            }
+        });
+    }
+
+    // ---- one link ----
+
+    async fn serve(&self, link: Arc<Link>, mut stream: TcpStream, peer: SocketAddr, side: Side) {
+        (self.sink)(LinkEvent::Up { link: link.id, peer });
+        let (input, output) = stream.split();
+        let why = tokio::select! {
+            biased;
+            ending = link.ending() => told(ending),
+            why = self.read(&link, input, side) => Some(why),
+            why = write(&link, output) => Some(why),
+        };
+        drop(stream);
+        self.bury(&link, why);
+    }
+
+    /// The last of a link: `why` is for others to hear, unless they closed it meanwhile.
+    fn bury(&self, link: &Link, why: Option<LinkEnd>) {
+        self.links.write().remove(&link.id);
+        let was_closed = {
+            let mut out = link.out.lock();
+            let before = out.ending;
+            link.end(&mut out, Ending::Closed);
+            matches!(before, Some(Ending::Closed))
+        };
+        match why.filter(|_| !was_closed) {
+            None => debug!(link = %link.id, "a link between learner and leader was closed"),
+            Some(why) => {
+                info!(link = %link.id, "a link between learner and leader ended: {why}");
+                (self.sink)(LinkEvent::Down { link: link.id, why });
+            }
+        }
+    }
+
+    /// Reads until the link ends, and says why.
+    async fn read(&self, link: &Arc<Link>, input: ReadHalf<'_>, side: Side) -> LinkEnd {
+        let reader = PacketReader::new(side, self.rules.max_buffer_bytes);
+        let mut inbox = Inbox { links: self, link, side, bytes: BytesMut::new(), reader, snapshot: None };
+        match inbox.run(input).await {
+            Err(why) => why,
+            Ok(never) => match never {},
+        }
+    }
+}
+
+/// What others are told of an end that was not the peer's.
+fn told(ending: Ending) -> Option<LinkEnd> {
+    match ending {
+        Ending::Closed => None,
+        Ending::TooSlow(bytes) => Some(LinkEnd::TooSlow(bytes)),
+    }
+}
+
+/// What one read takes at least and at most, about. Packets that are kept are views into what was read, so a
+/// piece of memory is filled before there is another.
+const READ_LEAST: usize = 4 << 10;
+const READ: usize = 64 << 10;
+/// Of a snapshot nothing is kept.
+const READ_SNAPSHOT: usize = 256 << 10;
+
+/// The reading half of a link.
+struct Inbox<'a> {
+    links: &'a Links,
+    link: &'a Arc<Link>,
+    side: Side,
+    /// Read, and not yet understood.
+    bytes: BytesMut,
+    reader: PacketReader,
+    /// Behind a SNAP of this zxid.
+    snapshot: Option<(SnapshotParser, Zxid)>,
+}
+
+impl Inbox<'_> {
+    async fn run(&mut self, mut input: ReadHalf<'_>) -> Result<std::convert::Infallible, LinkEnd> {
+        let rules = &self.links.rules;
+        loop {
+            while self.link.unhandled.load(Ordering::Relaxed) > rules.max_unhandled_bytes {
+                self.link.room.notified().await;
+            }
+            if self.snapshot.is_some() {
+                self.bytes.reserve(READ_SNAPSHOT);
+            } else if self.bytes.capacity() - self.bytes.len() < READ_LEAST {
+                self.bytes.reserve(READ);
+            }
+            let read = input.read_buf(&mut self.bytes);
+            let read = match &self.snapshot {
+                None => read.await?,
+                Some(_) => {
+                    let in_time = tokio::time::timeout(rules.snapshot_patience, read).await;
+                    in_time.map_err(|_| LinkEnd::SnapshotStalled(rules.snapshot_patience))??
+                }
+            };
+            if read == 0 {
+                return Err(LinkEnd::Gone);
+            }
+            self.understand()?;
+        }
+    }
+
+    /// Takes everything that is whole.
+    fn understand(&mut self) -> Result<(), LinkEnd> {
+        let mut packets = Vec::new();
+        let mut came = self.bytes.len();
+        let outcome = loop {
+            if let Some((parser, zxid)) = &mut self.snapshot {
+                let zxid = *zxid;
+                let Some(mut tree) = parser.feed(&mut self.bytes)? else { break Ok(()) };
+                self.snapshot = None;
+                came = self.bytes.len();
+                tree.set_last_zxid(zxid);
+                (self.links.sink)(LinkEvent::Snapshot { link: self.link.id, tree: Box::new(tree) });
+            }
+            match self.reader.next(&mut self.bytes) {
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+                Ok(Some(packet)) => {
+                    if let (Packet::Snap { zxid }, Side::Learner) = (&packet, self.side) {
+                        let LinkRules { tree, max_buffer_bytes, .. } = self.links.rules;
+                        self.snapshot = Some((SnapshotParser::new(tree, max_buffer_bytes), *zxid));
+                    }
+                    packets.push(packet);
+                    if self.snapshot.is_some() {
+                        self.hand_over(&mut packets, came - self.bytes.len());
+                    }
+                }
+            }
+        };
+        self.hand_over(&mut packets, came - self.bytes.len());
+        outcome
+    }
+
+    fn hand_over(&self, packets: &mut Vec<Packet>, bytes: usize) {
+        if packets.is_empty() {
+            return;
+        }
+        self.link.unhandled.fetch_add(bytes, Ordering::Relaxed);
+        let room = Room { link: self.link.clone(), bytes };
+        (self.links.sink)(LinkEvent::Packets { link: self.link.id, packets: std::mem::take(packets), room });
+    }
+}
+
+/// Writes what is queued until the link ends, and says why.
+async fn write(link: &Link, mut output: WriteHalf<'_>) -> LinkEnd {
+    let sent = async {
+        loop {
+            let next = {
+                let mut out = link.out.lock();
+                out.woken = false;
+                out.queue.pop_front()
+            };
+            match next {
+                None => link.wake.notified().await,
+                Some(Piece::Packets(mut buffer)) => {
+                    let len = buffer.len();
+                    output.write_all_buf(&mut buffer).await?;
+                    let mut out = link.out.lock();
+                    out.bytes -= len;
+                    buffer.clear();
+                    if buffer.capacity() <= SPARE {
+                        out.spare = buffer;
+                    }
+                }
+                Some(Piece::Snapshot(mut chunks)) => loop {
+                    match chunks.recv().await {
+                        Some(Chunk::Bytes(mut bytes)) => output.write_all_buf(&mut bytes).await?,
+                        Some(Chunk::End) => break,
+                        None => return Ok(LinkEnd::SnapshotFailed),
+                    }
+                },
+            }
+        }
+    };
+    sent.await.unwrap_or_else(|error: io::Error| error.into())
+}
+
+/// The way of a snapshot from its thread to its link.
+struct Pipe {
+    chunks: mpsc::Sender<Chunk>,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let chunk = Chunk::Bytes(Bytes::copy_from_slice(bytes));
+        self.chunks.blocking_send(chunk).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// ---- addresses ----
+
+/// A host is looked up at each attempt: what it was at the last may have changed.
+async fn resolve(address: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((address.host.as_str(), address.port)).await?.collect())
+}
+
+async fn bind(address: &Endpoint) -> io::Result<TcpListener> {
+    const BACKLOG: i32 = 50;
+    if address.is_any_address() {
+        // One socket for both families, where there are both.
+        let [v6, v4] = super::listen::any(address.port);
+        return bind_one(v6, BACKLOG).or_else(|_| bind_one(v4, BACKLOG));
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for address in resolve(address).await? {
+        match bind_one(address, BACKLOG) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+type Connected = (TcpStream, SocketAddr);
+
+/// The first connection to any of the addresses, or why there is none.
+async fn connect(addresses: &[Endpoint], delay: Duration, budget: Duration) -> Result<Connected, String> {
+    let attempts = addresses.iter().cloned().map(|address| async move {
+        let mut last = String::new();
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(delay).await;
+            }
+            last = match connect_once(&address).await {
+                Ok(connected) => return Ok(connected),
+                Err(why) => format!("{address}: {why}"),
+            };
+            warn!(attempt, "Unexpected exception when connecting to the leader, {last}");
+        }
+        Err(last)
+    });
+    let first = first_of(attempts.collect());
+    tokio::time::timeout(budget, first).await.unwrap_or_else(|_| Err(format!("no answer in {} ms", budget.as_millis())))
+}
+
+async fn connect_once(address: &Endpoint) -> Result<Connected, String> {
+    let found = resolve(address).await.map_err(|error| error.to_string())?;
+    let attempts = found.into_iter().map(|peer| async move {
+        let stream = TcpStream::connect(peer).await.map_err(|error| format!("{peer}: {error}"))?;
+        Ok((stream, peer))
+    });
+    first_of(attempts.collect()).await
+}
+
+/// The first that succeeds; the others are given up.
+async fn first_of(mut attempts: JoinSet<Result<Connected, String>>) -> Result<Connected, String> {
+    let mut failures = Vec::new();
+    while let Some(ended) = attempts.join_next().await {
+        match ended.expect("an attempt does not panic") {
+            Ok(connected) => return Ok(connected),
+            Err(why) => failures.push(why),
+        }
+    }
+    Err(if failures.is_empty() { "there is no address".to_owned() } else { failures.join(", ") })
+}

@@ -1,0 +1,192 @@
+//! What a learner does for its clients: it sends what they want changed to the leader, and answers when the
+//! transaction comes back.
+//!
+//! The leader's transactions of one session come in the order in which its requests were sent, failed ones
+//! included, so the oldest request that waits is the one that a transaction of its session and xid answers. A
+//! SYNC answers the oldest sync, and shows what was committed before it: so it waits until that is applied.
+//!
+//! Java: `FollowerRequestProcessor`, `CommitProcessor`, `Learner.validateSession`; quorum-protocol 6.5 to 6.8, 7.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use hashbrown::HashMap;
+use jute::Text;
+use jute::records::data::Id;
+
+use super::input::{Now, Raw};
+use super::member::Role;
+use super::{Asked, Deliver, Duty, Effect, Node, Origin, reply};
+use crate::acl::Identity;
+use crate::id::{ConnId, SessionId, Zxid};
+use crate::proto::op;
+use crate::proto::request::Write;
+use crate::session::{self, Mono};
+use crate::tree::Tree;
+use crate::txn::Header;
+use crate::watch::WatchTable;
+use crate::zab::FromLeader;
+use crate::zab::packet::{Forwarded, Touched};
+
+/// Everything that waits for the leader. Bounded by what connections may have under way.
+#[derive(Debug, Default)]
+pub(super) struct Forwarding {
+    requests: HashMap<SessionId, VecDeque<Origin>, foldhash::fast::FixedState>,
+    /// Connections that wait to hear whether their session lives, in the order in which the leader was asked.
+    revalidations: VecDeque<Revalidation>,
+    syncs: VecDeque<PendingSync>,
+    /// Heard of since the leader asked last.
+    touched: BTreeMap<SessionId, i32>,
+}
+
+#[derive(Debug)]
+struct Revalidation {
+    session: SessionId,
+    conn: ConnId,
+    timeout_ms: i32,
+}
+
+#[derive(Debug)]
+struct PendingSync {
+    conn: ConnId,
+    xid: i32,
+    path: Option<Text>,
+    /// What must show; known once the leader has answered.
+    shows: Option<Zxid>,
+}
+
+impl Forwarding {
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn on_touched(&mut self, touched: &[(SessionId, i32, Mono)]) {
+        self.touched.extend(touched.iter().map(|(session, timeout_ms, _)| (*session, *timeout_ms)));
+    }
+
+    pub fn on_disconnected(&mut self, conn: ConnId, session: SessionId) {
+        self.touched.remove(&session);
+        // What it asked still comes, and is then nobody's.
+        if let Some(waiting) = self.requests.get(&session)
+            && waiting.iter().all(|origin| origin.conn == conn)
+        {
+            self.requests.remove(&session);
+        }
+    }
+
+    /// Who waits for the transaction with this header.
+    pub fn take_origin(&mut self, header: &Header) -> Option<Origin> {
+        if self.requests.is_empty() {
+            return None;
+        }
+        let waiting = self.requests.get_mut(&header.session)?;
+        let origin = waiting.pop_front_if(|origin| origin.xid == header.cxid);
+        if waiting.is_empty() {
+            self.requests.remove(&header.session);
+        }
+        origin
+    }
+}
+
+impl Node {
+    pub(super) fn forward_connect(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        password: &Bytes,
+        timeout_ms: i32,
+        effects: &mut Vec<Effect>,
+    ) {
+        if session == SessionId::NONE {
+            let session = self.ids.allocate();
+            let mut body = BytesMut::with_capacity(4);
+            body.put_i32(timeout_ms);
+            self.forwarding.requests.entry(session).or_default().push_back(Origin { conn, xid: 0 });
+            let (op, body) = (op::CREATE_SESSION, body.freeze());
+            return self.ask(Forwarded { session: session.0, cxid: 0, op, body, identities: None });
+        }
+        if !session::is_password(session, password) {
+            return effects.push(Effect::Refused { conn });
+        }
+        self.forwarding.revalidations.push_back(Revalidation { session, conn, timeout_ms });
+        if let Some((Role::Learning(learner), out)) = self.role() {
+            learner.revalidate(session.0, timeout_ms, out);
+        }
+    }
+
+    pub(super) fn forward_write(&mut self, asked: Asked, write: &Write, raw: Raw, effects: &mut Vec<Effect>) {
+        let Asked { conn, session, xid, identities } = asked;
+        if self.attached.get(&session) != Some(&conn) {
+            return effects.push(Effect::Close { conn });
+        }
+        self.forwarding.requests.entry(session).or_default().push_back(Origin { conn, xid });
+        let identities = (*write != Write::CloseSession).then(|| ids(&identities));
+        self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
+    }
+
+    pub(super) fn on_sync(&mut self, asked: Asked, path: Option<Text>, raw: Raw, effects: &mut Vec<Effect>) {
+        let Asked { conn, session, xid, identities } = asked;
+        if self.duty != Duty::Forward || self.attached.get(&session) != Some(&conn) {
+            return effects.push(Effect::Close { conn });
+        }
+        self.forwarding.syncs.push_back(PendingSync { conn, xid, path, shows: None });
+        let identities = Some(ids(&identities));
+        self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
+    }
+
+    fn ask(&mut self, request: Forwarded) {
+        if let Some((Role::Learning(learner), out)) = self.role() {
+            learner.request(request, out);
+        }
+    }
+
+    pub(super) fn on_leader(&mut self, now: Now, message: FromLeader, effects: &mut Vec<Effect>) {
+        match message {
+            FromLeader::Revalidated { session, valid } => self.on_revalidated(now, SessionId(session), valid, effects),
+            FromLeader::Synced => {
+                let shows = self.committed;
+                // One that nobody asked for is Java's to explain.
+                if let Some(sync) = self.forwarding.syncs.iter_mut().find(|sync| sync.shows.is_none()) {
+                    sync.shows = Some(shows);
+                }
+            }
+            FromLeader::Ping { zxid } => {
+                let touched = std::mem::take(&mut self.forwarding.touched);
+                let touched =
+                    touched.into_iter().map(|(session, timeout_ms)| Touched { session: session.0, timeout_ms });
+                let touched = touched.collect();
+                if let Some((Role::Learning(learner), out)) = self.role() {
+                    learner.on_touched(zxid, touched, out);
+                }
+            }
+            FromLeader::Config { text } => self.on_config(&text, effects),
+        }
+    }
+
+    fn on_revalidated(&mut self, now: Now, session: SessionId, valid: bool, effects: &mut Vec<Effect>) {
+        let Some(at) = self.forwarding.revalidations.iter().position(|asked| asked.session == session) else { return };
+        let Revalidation { conn, timeout_ms, .. } = self.forwarding.revalidations.remove(at).expect("just found");
+        if !valid {
+            return effects.push(Effect::Refused { conn });
+        }
+        if let Some(old) = self.attached.insert(session, conn) {
+            effects.push(Effect::Close { conn: old });
+        }
+        self.forwarding.on_touched(&[(session, timeout_ms, now.mono)]);
+        effects.push(Effect::Attached { conn, session, timeout_ms });
+    }
+
+    /// Answers the syncs that now show what they must.
+    pub(super) fn answer_syncs(&mut self, tree: &Tree, watches: &mut WatchTable, deliver: &mut impl Deliver) {
+        let zxid = tree.last_zxid();
+        let syncs = &mut self.forwarding.syncs;
+        while let Some(sync) = syncs.pop_front_if(|sync| sync.shows.is_some_and(|shows| shows <= zxid)) {
+            deliver.answer(sync.conn, tree, watches, |out| reply::write_sync(out, sync.xid, zxid, sync.path.as_ref()));
+        }
+    }
+}
+
+fn ids(identities: &[Identity]) -> Vec<Id> {
+    let id = |identity: &Identity| Id { scheme: Some(identity.scheme.clone()), id: Some(identity.id.clone()) };
+    identities.iter().map(id).collect()
+}

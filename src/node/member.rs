@@ -1,0 +1,688 @@
+//! A Node as a member of an ensemble: an election, the role that comes of it, and the next election when that
+//! ends.
+//!
+//! What lasts across roles is the log, and of it three things are known: what is durable here, what is
+//! committed, and what is applied. A role may end at any moment; what it had handed to the log stays there, and
+//! the next election waits until the disk has taken all of it, because a vote speaks of durable transactions.
+//! The tree holds committed ones only: the rest of the log waits until a leader confirms or removes it
+//! (design.md D17).
+//!
+//! Java: `QuorumPeer`; quorum-protocol 1.5, 1.6.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::effect::{Effect, Notice, PeerEffect};
+use super::input::{Now, PeerInput, Truncation};
+use super::stats::{LeadingStats, RoleKind, RoleStats};
+use super::{Announce, Deliver, Duty, InFlight, Node};
+use crate::config::Role as MemberRole;
+use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
+use crate::id::{LinkId, ServerId, Zxid};
+use crate::journal;
+use crate::session::Mono;
+use crate::storage::epoch::{EpochFile, Epochs};
+use crate::tree::digest::DigestCheck;
+use crate::tree::{Tree, Unwatched};
+use crate::txn::Logged;
+use crate::zab::history::History;
+use crate::zab::leader::{Leader, LeaderRules};
+use crate::zab::learner::{Learner, LearnerRules, Want};
+use crate::zab::{self, Entry, Fault};
+
+/// What a member must be told, since it reads no configuration.
+#[derive(Clone, Debug)]
+pub struct MemberRules {
+    pub me: ServerId,
+    pub role: MemberRole,
+    pub election: ElectionRules,
+    pub leader: LeaderRules,
+    pub learner: LearnerRules,
+    /// Committed transactions that are kept for learners at least: `zookeeper.commitLogCount`.
+    pub commit_log_count: usize,
+    /// What `/zookeeper/config` shows.
+    pub config: Arc<str>,
+    pub config_version: i64,
+    /// A leader serves clients too: `leaderServes`.
+    pub leader_serves: bool,
+}
+
+/// What a start found in the directories of a member.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Logged behind the tree.
+    pub tail: Vec<Entry>,
+    pub epochs: Epochs,
+    /// It must not vote before a leader has filled it.
+    pub is_blank: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Role {
+    /// The disk has still to take what the last role left.
+    Settling,
+    Looking,
+    Leading(Box<Leader>),
+    Learning(Box<Learner>),
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    rules: MemberRules,
+    election: Election,
+    role: Role,
+    history: History,
+    epochs: Epochs,
+    is_blank: bool,
+    /// What the next leader is asked for.
+    want: Want,
+    /// Of those that we dial.
+    next_link: u64,
+    /// The link of a learner, or `None`.
+    link: Option<LinkId>,
+    /// Wishes to the storage that are not answered yet, appends aside.
+    storing: usize,
+    /// A snapshot that came, and what it will be is not known yet.
+    received: Option<Box<Tree>>,
+    /// What is logged behind a snapshot that is being installed.
+    installing: Vec<Entry>,
+    /// What to be once everything committed is applied.
+    starting: Option<Start>,
+    /// When the election began, and how long the last one took.
+    looking_since: Mono,
+    election_ms: i64,
+    leading_since: Mono,
+    /// No election before this.
+    look_at: Mono,
+    /// When to hear of clients again.
+    next_touch: Mono,
+    out: Vec<zab::Effect>,
+    votes: Vec<election::Effect>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    duty: Duty,
+    epoch: i64,
+}
+
+/// A learner's clients are heard of this often, so that a ping that comes has something new to say.
+const TOUCHES_PER_TICK: Mono = 4;
+
+impl Member {
+    pub fn new(rules: MemberRules, applied: Zxid, found: Found, now: Mono) -> Self {
+        let mut history = History::new(applied);
+        found.tail.into_iter().for_each(|entry| history.push(entry));
+        Self {
+            election: Election::new(rules.election.clone()),
+            rules,
+            role: Role::Settling,
+            history,
+            epochs: found.epochs,
+            is_blank: found.is_blank,
+            want: Want::Cheapest,
+            next_link: 0,
+            link: None,
+            storing: 0,
+            received: None,
+            installing: Vec::new(),
+            starting: None,
+            looking_since: now,
+            election_ms: 0,
+            leading_since: now,
+            look_at: now,
+            next_touch: now,
+            out: Vec::new(),
+            votes: Vec::new(),
+        }
+    }
+
+    pub fn next_deadline(&self, duty: Duty) -> Mono {
+        let role = match &self.role {
+            Role::Settling => self.look_at,
+            Role::Looking => Mono::MAX,
+            Role::Leading(leader) => leader.next_deadline().unwrap_or(Mono::MAX),
+            Role::Learning(learner) => learner.next_deadline().unwrap_or(Mono::MAX),
+        };
+        let role = if duty == Duty::Forward { role.min(self.next_touch) } else { role };
+        self.election.next_deadline().map_or(role, |election| election.min(role))
+    }
+
+    pub fn stats(&self) -> RoleStats {
+        let kind = match &self.role {
+            Role::Settling | Role::Looking => RoleKind::Looking,
+            Role::Leading(_) => RoleKind::Leading,
+            Role::Learning(_) if self.rules.role == MemberRole::Observer => RoleKind::Observing,
+            Role::Learning(_) => RoleKind::Following,
+        };
+        let leading = match &self.role {
+            Role::Leading(leader) => {
+                let figures = leader.figures();
+                let size = |size: usize| i32::try_from(size).unwrap_or(i32::MAX);
+                let sizes = figures.proposal_bytes;
+                Some(LeadingStats {
+                    since: self.leading_since,
+                    learners: figures.learners,
+                    synced_followers: figures.synced_followers,
+                    synced_non_voting_followers: figures.synced_non_voting_followers,
+                    synced_observers: figures.synced_observers,
+                    pending_syncs: figures.pending_syncs,
+                    proposal_sizes: sizes.map_or([-1; 3], |sizes| [sizes.last, sizes.min, sizes.max].map(size)),
+                })
+            }
+            _ => None,
+        };
+        RoleStats {
+            kind,
+            epochs: self.epochs,
+            election_ms: self.election_ms,
+            last_logged: self.history.last(),
+            leading,
+        }
+    }
+}
+
+impl Node {
+    /// The role, and where its wishes go.
+    pub(super) fn role(&mut self) -> Option<(&mut Role, &mut Vec<zab::Effect>)> {
+        self.member.as_mut().map(|member| (&mut member.role, &mut member.out))
+    }
+
+    /// What was logged behind the tree, as transactions in flight that nobody here has asked for.
+    pub(super) fn load_tail(&mut self, tail: &[Entry]) {
+        self.in_flight.clear();
+        for entry in tail {
+            let logged = Logged::read(entry.txn.clone()).expect("recovery has decoded the log");
+            self.in_flight.push_back(InFlight { logged, origin: None });
+            self.last_prepared = entry.zxid;
+        }
+        self.durable = self.last_prepared;
+    }
+
+    pub(super) fn on_peer(&mut self, now: Now, tree: &Tree, input: PeerInput, effects: &mut Vec<Effect>) {
+        let Some(member) = self.member.as_mut() else { return };
+        let Member { role, history, out, votes, election, epochs, storing, received, link: own, .. } = &mut **member;
+        let (mono, own) = (now.mono, *own);
+        match input {
+            PeerInput::Notification { from, body } => election.on_notification(mono, from, &body, votes),
+            PeerInput::NotListening { why } => {
+                if matches!(role, Role::Leading(_)) {
+                    out.push(zab::Effect::Failed(Fault::Protocol(format!("no port for learners: {why}"))));
+                }
+            }
+            PeerInput::LinkUp { link } => match role {
+                Role::Leading(leader) => leader.on_link(mono, link),
+                Role::Learning(learner) if own == Some(link) => learner.on_connected(mono, out),
+                _ => effects.push(Effect::Peer(PeerEffect::CloseLink { link })),
+            },
+            PeerInput::Packets { link, packets, room: _ } => match role {
+                Role::Leading(leader) => {
+                    for packet in packets {
+                        leader.on_packet(mono, link, packet, history, out);
+                    }
+                }
+                Role::Learning(learner) if own == Some(link) => {
+                    for packet in packets {
+                        learner.on_packet(mono, packet, out);
+                    }
+                }
+                _ => {}
+            },
+            PeerInput::SnapshotReceived { link, tree } => {
+                if own == Some(link) {
+                    *received = Some(tree);
+                }
+            }
+            PeerInput::SnapshotProgress { link } => {
+                if let Role::Learning(learner) = role
+                    && own == Some(link)
+                {
+                    learner.on_progress(mono);
+                }
+            }
+            PeerInput::LinkDown { link } => match role {
+                Role::Leading(leader) => leader.on_closed(link, out),
+                Role::Learning(learner) if own == Some(link) => learner.on_closed(out),
+                _ => {}
+            },
+            PeerInput::EpochSaved { file, epoch } => {
+                *storing -= 1;
+                match file {
+                    EpochFile::Accepted => epochs.accepted = epoch,
+                    EpochFile::Current => epochs.current = epoch,
+                }
+                match role {
+                    Role::Leading(leader) => leader.on_epoch_saved(mono, file, epoch, history, out),
+                    Role::Learning(learner) => learner.on_epoch_saved(mono, file, epoch, out),
+                    Role::Settling | Role::Looking => {}
+                }
+            }
+            PeerInput::Truncated(truncation) => self.on_truncated(now, tree, truncation),
+            PeerInput::Installed { last } => self.on_installed(now, tree, last),
+            PeerInput::SnapshotSent { link, zxid } => {
+                if let Role::Leading(leader) = role {
+                    leader.on_snapshot_sent(mono, link, zxid, history, out);
+                }
+            }
+            PeerInput::LogRead { link, entries } => {
+                if let Role::Leading(leader) = role {
+                    leader.on_log_read(mono, link, entries, history, out);
+                }
+            }
+        }
+    }
+
+    fn on_truncated(&mut self, now: Now, tree: &Tree, truncation: Truncation) {
+        let member = self.member.as_mut().expect("only a member's log is cut");
+        member.storing -= 1;
+        let last = match truncation {
+            Truncation::NoBase => None,
+            Truncation::Log { last } => {
+                member.history.truncate(last);
+                let kept = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= last);
+                self.in_flight.truncate(kept);
+                Some(last)
+            }
+            Truncation::Reloaded { tail } => {
+                self.begin_with(tree.last_zxid());
+                self.load_tail(&tail);
+                let member = self.member();
+                tail.into_iter().for_each(|entry| member.history.push(entry));
+                Some(member.history.last())
+            }
+        };
+        if let Some(last) = last {
+            self.last_prepared = last;
+            self.durable = last;
+            self.committed = self.committed.min(last);
+        }
+        let Some((role, out)) = self.role() else { return };
+        if let Role::Learning(learner) = role {
+            learner.on_truncated(now.mono, last, out);
+        }
+    }
+
+    /// The Store has another tree: nothing of the old log counts.
+    fn begin_with(&mut self, base: Zxid) {
+        self.member().history.reset(base);
+        self.digests = DigestCheck::default();
+        self.last_prepared = base;
+        self.durable = base;
+        self.committed = base;
+    }
+
+    fn on_installed(&mut self, now: Now, tree: &Tree, last: Zxid) {
+        self.begin_with(tree.last_zxid());
+        let rest = std::mem::take(&mut self.member().installing);
+        self.load_tail(&rest);
+        let member = self.member();
+        member.storing -= 1;
+        rest.into_iter().for_each(|entry| member.history.push(entry));
+        assert!(member.history.last() == last, "{last} was installed last instead of {}", member.history.last());
+        if let Role::Learning(learner) = &mut member.role {
+            learner.on_installed(now.mono, last, &mut member.out);
+        }
+    }
+
+    pub(super) fn on_member_durable(&mut self, now: Now) {
+        let Some(member) = self.member.as_mut() else { return };
+        match &mut member.role {
+            Role::Leading(leader) => leader.on_durable(self.durable, &mut member.out),
+            Role::Learning(learner) => learner.on_durable(now.mono, self.durable, &mut member.out),
+            Role::Settling | Role::Looking => {}
+        }
+    }
+
+    pub(super) fn on_member_time(&mut self, now: Now) {
+        let Some(member) = self.member.as_mut() else { return };
+        member.election.on_time(now.mono, &mut member.votes);
+        member.next_touch = now.mono + (self.tick_ms / TOUCHES_PER_TICK).max(1);
+        match &mut member.role {
+            Role::Leading(leader) => leader.on_time(now.mono, &mut member.out),
+            Role::Learning(learner) => learner.on_time(now.mono, &mut member.out),
+            Role::Settling | Role::Looking => {}
+        }
+    }
+
+    /// The disk took nothing of what was sent to it after `durable`. Who cannot write can neither lead nor
+    /// follow.
+    pub(super) fn on_member_log_full(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.end_role(now, Fault::Storage("no room on the device of dataLogDir".to_owned()), effects);
+        // What the role left unwritten never happened.
+        self.batch.clear();
+        effects.retain(|effect| !matches!(effect, Effect::Append { .. }));
+        let kept = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= self.durable);
+        self.in_flight.truncate(kept);
+        self.last_prepared = self.durable;
+        let member = self.member.as_mut().expect("asked before");
+        member.history.truncate(self.durable);
+    }
+
+    /// The last place of an epoch is never used; the next leader begins a new one.
+    pub(super) fn is_epoch_full(&mut self) -> bool {
+        let is_full = self.last_prepared.counter() >= u32::MAX - 1;
+        if is_full && let Some((Role::Leading(_), out)) = self.role() {
+            out.push(zab::Effect::Failed(Fault::EpochFull));
+        }
+        is_full
+    }
+
+    /// A transaction that came from the leader goes into our log.
+    fn on_append(&mut self, now: Now, entry: Entry, effects: &mut Vec<Effect>) {
+        let logged = match Logged::read(entry.txn.clone()) {
+            Ok(logged) if logged.header.zxid == entry.zxid => logged,
+            Ok(logged) => {
+                let inside = logged.header.zxid;
+                let what = format!("the proposal {} holds the transaction {inside}", entry.zxid);
+                return self.end_role(now, Fault::Protocol(what), effects);
+            }
+            Err(error) => {
+                let what = format!("the proposal {} does not decode: {error}", entry.zxid);
+                return self.end_role(now, Fault::Protocol(what), effects);
+            }
+        };
+        self.begin_batch(entry.zxid);
+        if journal::write_payload(&entry.txn, &mut self.batch).is_err() {
+            let what = format!("the proposal {} of {} bytes is too large", entry.zxid, entry.txn.len());
+            return self.end_role(now, Fault::Protocol(what), effects);
+        }
+        assert!(entry.zxid > self.last_prepared, "{} is to be logged after {}", entry.zxid, self.last_prepared);
+        self.last_prepared = entry.zxid;
+        self.in_flight.push_back(InFlight { logged, origin: None });
+        let member = self.member.as_mut().expect("only a learner appends");
+        member.history.push(entry);
+    }
+
+    /// Proposes what goes to the log now.
+    pub(super) fn on_flush(&mut self, now: Now, records: &Bytes, effects: &mut Vec<Effect>) {
+        let Some(member) = self.member.as_mut() else { return };
+        let Member { role: Role::Leading(leader), history, .. } = &mut **member else { return };
+        if self.duty != Duty::Order {
+            return;
+        }
+        let mut wishes = Vec::new();
+        for placed in journal::placed(records) {
+            let entry = Entry { zxid: placed.zxid, txn: records.slice(placed.payload) };
+            leader.propose(now.mono, &entry, &mut wishes);
+            history.push(entry);
+        }
+        for wish in wishes {
+            match wish {
+                zab::Effect::Send { link, packet } => effects.push(Effect::Peer(PeerEffect::Send { link, packet })),
+                other => unreachable!("a proposal is only sent, but {other:?}"),
+            }
+        }
+    }
+
+    /// Translates what election and role wish for, until they wish for nothing more; then keeps house.
+    pub(super) fn carry_out(&mut self, now: Now, tree: &Tree, effects: &mut Vec<Effect>) {
+        if self.member.is_none() {
+            return;
+        }
+        loop {
+            let member = self.member.as_mut().expect("there is one");
+            let votes = std::mem::take(&mut member.votes);
+            let wishes = std::mem::take(&mut member.out);
+            if votes.is_empty() && wishes.is_empty() {
+                if self.may_look(now) {
+                    self.look(now, effects);
+                    continue;
+                }
+                return self.trim(tree);
+            }
+            for vote in votes {
+                match PeerEffect::of_election(vote) {
+                    Ok(effect) => effects.push(Effect::Peer(effect)),
+                    Err(election::Effect::Decided(vote)) => self.begin_role(now, vote, effects),
+                    Err(election::Effect::NewerConfig { text }) => self.on_config(&text, effects),
+                    Err(election::Effect::OtherMembers { from, text }) => {
+                        let text = String::from_utf8_lossy(&text).into_owned();
+                        effects.push(Effect::Notice(Notice::OtherMembers { from, text }));
+                    }
+                    Err(_) => unreachable!("notifications were translated"),
+                }
+            }
+            for wish in wishes {
+                self.grant(now, tree, wish, effects);
+            }
+        }
+    }
+
+    fn grant(&mut self, now: Now, tree: &Tree, wish: zab::Effect, effects: &mut Vec<Effect>) {
+        let peer = |effect| Effect::Peer(effect);
+        match wish {
+            zab::Effect::Dial { link, leader } => effects.push(peer(PeerEffect::Dial { link, leader })),
+            zab::Effect::Send { link, packet } => effects.push(peer(PeerEffect::Send { link, packet })),
+            zab::Effect::Close { link, why } => {
+                effects.push(Effect::Notice(Notice::LinkClosed { link, why }));
+                effects.push(peer(PeerEffect::CloseLink { link }));
+            }
+            zab::Effect::SaveEpoch { file, epoch } => self.store(now, PeerEffect::SaveEpoch { file, epoch }, effects),
+            zab::Effect::Append(entry) => self.on_append(now, entry, effects),
+            zab::Effect::Truncate { target } => {
+                let applied = tree.last_zxid();
+                self.store(now, PeerEffect::Truncate { target, applied }, effects);
+            }
+            zab::Effect::Install { upto, entries, rest } => self.install(now, upto, entries, rest, effects),
+            zab::Effect::ReadLog { link, after, upto } => {
+                effects.push(peer(PeerEffect::ReadLog { link, after, upto }));
+            }
+            zab::Effect::SendSnapshot { link } => effects.push(peer(PeerEffect::SendSnapshot { link })),
+            zab::Effect::Established { epoch } => {
+                self.committed = self.last_prepared;
+                self.member().starting = Some(Start { duty: Duty::Order, epoch });
+            }
+            zab::Effect::Committed { zxid } => {
+                assert!(zxid <= self.last_prepared, "{zxid} is committed, but {} is the last", self.last_prepared);
+                self.committed = self.committed.max(zxid);
+            }
+            zab::Effect::Serve { epoch, committed } => {
+                self.committed = self.committed.max(committed);
+                self.member().is_blank = false;
+                self.member().want = Want::Cheapest;
+                self.member().starting = Some(Start { duty: Duty::Forward, epoch });
+            }
+            zab::Effect::FromLearner { link, from: _, message } => self.on_learner(now, tree, link, message, effects),
+            zab::Effect::FromLeader(message) => self.on_leader(now, message, effects),
+            zab::Effect::Failed(fault) => self.end_role(now, fault, effects),
+        }
+    }
+
+    fn member(&mut self) -> &mut Member {
+        self.member.as_mut().expect("a role is a member's")
+    }
+
+    /// Behind everything that goes to the log before it.
+    fn store(&mut self, now: Now, effect: PeerEffect, effects: &mut Vec<Effect>) {
+        self.flush(now, effects);
+        self.member().storing += 1;
+        effects.push(Effect::Peer(effect));
+    }
+
+    fn install(
+        &mut self,
+        now: Now,
+        upto: Zxid,
+        entries: Vec<Entry>,
+        rest: Vec<Entry>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mut tree) = self.member().received.take() else {
+            return self.end_role(now, Fault::Protocol("NEWLEADER came before the snapshot".to_owned()), effects);
+        };
+        for entry in entries {
+            match Logged::read(entry.txn) {
+                Ok(logged) => drop(tree.apply(&logged.header, &logged.txn, &mut Unwatched)),
+                Err(error) => {
+                    let what = format!("the proposal {} does not decode: {error}", entry.zxid);
+                    return self.end_role(now, Fault::Protocol(what), effects);
+                }
+            }
+        }
+        tree.set_last_zxid(upto);
+        if let Some(error) = rest.iter().find_map(|entry| Logged::read(entry.txn.clone()).err()) {
+            let what = format!("a proposal behind the snapshot does not decode: {error}");
+            return self.end_role(now, Fault::Protocol(what), effects);
+        }
+        self.member().installing = rest.clone();
+        self.store(now, PeerEffect::Install { tree, rest }, effects);
+    }
+
+    fn may_look(&self, now: Now) -> bool {
+        self.member.as_ref().is_some_and(|member| {
+            matches!(member.role, Role::Settling)
+                && member.storing == 0
+                && !self.disk_full
+                && self.durable >= member.history.last()
+                && now.mono >= member.look_at
+        })
+    }
+
+    fn look(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let member = self.member.as_mut().expect("asked before");
+        let last = if member.is_blank { Zxid(-1) } else { member.history.last() };
+        let current_epoch = member.epochs.current;
+        member.role = Role::Looking;
+        member.looking_since = now.mono;
+        effects.push(Effect::Notice(Notice::Looking { last, epoch: current_epoch }));
+        member.election.look(now.mono, OwnHistory { last, current_epoch }, &mut member.votes);
+    }
+
+    fn begin_role(&mut self, now: Now, vote: Vote, effects: &mut Vec<Effect>) {
+        let member = self.member.as_mut().expect("only a member elects");
+        let last = member.history.last();
+        let Member { rules, election, role, epochs, out, next_link, link: own, is_blank, want, .. } = &mut **member;
+        if vote.leader == rules.me {
+            election.set_state(PeerState::Leading);
+            effects.push(Effect::Notice(Notice::Leading { last }));
+            effects.push(Effect::Peer(PeerEffect::Listen));
+            *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
+        } else {
+            let leader = vote.leader;
+            let (state, notice) = match rules.role {
+                MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
+                MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
+            };
+            election.set_state(state);
+            effects.push(Effect::Notice(notice));
+            let link = LinkId(*next_link);
+            *next_link += 1;
+            *own = Some(link);
+            let last = if *is_blank { Zxid(-1) } else { last };
+            let learner = Learner::new(
+                rules.learner.clone(),
+                now.mono,
+                leader,
+                link,
+                *epochs,
+                last,
+                std::mem::replace(want, Want::Cheapest),
+                out,
+            );
+            *role = Role::Learning(Box::new(learner));
+        }
+        member.election_ms = now.mono - member.looking_since;
+        member.leading_since = now.mono;
+    }
+
+    /// Nobody is served any more, and the log keeps what it was given.
+    fn end_role(&mut self, now: Now, fault: Fault, effects: &mut Vec<Effect>) {
+        self.flush(now, effects);
+        let member = self.member.as_mut().expect("a role is a member's");
+        match std::mem::replace(&mut member.role, Role::Settling) {
+            role @ (Role::Settling | Role::Looking) => {
+                // It has ended for another reason just before.
+                member.role = role;
+                return;
+            }
+            Role::Leading(_) => effects.push(Effect::Peer(PeerEffect::StopListening)),
+            Role::Learning(_) => {
+                let link = member.link.take().expect("a learner has dialled");
+                effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
+            }
+        }
+        if matches!(fault, Fault::NoBase(_)) {
+            member.want = Want::Snapshot;
+        }
+        member.received = None;
+        member.starting = None;
+        // What it still wished for is nobody's wish any more.
+        member.out.clear();
+        if let Fault::Reconfigured(why) = &fault {
+            effects.push(Effect::Peer(PeerEffect::Exit { why: why.clone() }));
+        }
+        effects.push(Effect::Notice(Notice::RoleEnded(fault)));
+        if self.duty != Duty::None {
+            self.duty = Duty::None;
+            effects.push(Effect::Peer(PeerEffect::StopServing));
+        }
+        // A leader's epoch began behind the end of its log, and what comes next may stand before that.
+        let last = member.history.last();
+        self.last_prepared = last;
+        self.durable = self.durable.min(last);
+        self.in_flight.iter_mut().for_each(|in_flight| in_flight.origin = None);
+        self.sessions = crate::session::SessionTable::new(self.tick_ms);
+        self.attached.clear();
+        self.owners.clear();
+        self.forwarding.clear();
+    }
+
+    pub(super) fn may_begin_to_serve(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.starting.is_some())
+            && self.in_flight.front().is_none_or(|first| first.logged.header.zxid > self.committed)
+    }
+
+    /// Everything that is committed is applied.
+    pub(super) fn begin_to_serve(
+        &mut self,
+        now: Now,
+        tree: &mut Tree,
+        announce: &mut Announce<'_, impl Deliver>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let member = self.member.as_mut().expect("asked before");
+        let Start { duty, epoch } = member.starting.take().expect("asked before");
+        tree.set_config(&member.rules.config, member.rules.config_version, now.wall_ms, announce);
+        member.election.on_epoch(epoch);
+        self.duty = duty;
+        let election_ms = member.election_ms;
+        effects.push(Effect::Notice(Notice::Serving { epoch, election_ms }));
+        if duty == Duty::Order {
+            assert!(self.in_flight.is_empty(), "a leader's whole history is committed");
+            self.preparer.reset(tree);
+            self.last_prepared = Zxid(epoch << 32);
+            self.durable = self.last_prepared;
+            for (session, timeout_ms) in tree.sessions() {
+                self.sessions.open(*session, *timeout_ms, now.mono);
+            }
+            let Member { role: Role::Leading(leader), out, .. } = &mut **member else {
+                unreachable!("only a leader orders")
+            };
+            leader.on_serving(now.mono, out);
+        }
+        if duty == Duty::Forward || member.rules.leader_serves {
+            effects.push(Effect::Peer(PeerEffect::Serve { forwarding: duty == Duty::Forward }));
+        }
+        self.carry_out(now, tree, effects);
+    }
+
+    /// Keeps of the history what learners may still need.
+    fn trim(&mut self, tree: &Tree) {
+        let member = self.member.as_mut().expect("asked before");
+        let pinned = match &member.role {
+            Role::Leading(leader) => leader.pinned(),
+            _ => None,
+        };
+        let needed = pinned.map_or(tree.last_zxid(), |pinned| pinned.min(tree.last_zxid()));
+        member.history.trim(needed, member.rules.commit_log_count);
+    }
+
+    pub(super) fn on_config(&mut self, text: &[u8], effects: &mut Vec<Effect>) {
+        let text = String::from_utf8_lossy(text).into_owned();
+        let version = text.lines().find_map(|line| i64::from_str_radix(line.strip_prefix("version=")?, 16).ok());
+        if let Some(version) = version.filter(|version| *version > self.member().rules.config_version) {
+            effects.push(Effect::Notice(Notice::NewerConfig { text, version }));
+        }
+    }
+}

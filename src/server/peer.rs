@@ -1,0 +1,303 @@
+//! A member among the others: what its Node wishes of the network and of the storage, beyond what a server
+//! does that is alone.
+//!
+//! Java: `QuorumPeer`, `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner`.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tracing::{debug, error, info, warn};
+
+use super::Shared;
+use super::image::{ImageJob, Learners};
+use super::log::{LogQueue, MemberJob, or_die};
+use super::start::{self, ServerImage};
+use crate::config::Endpoint;
+use crate::disk::FileDisk;
+use crate::id::{LinkId, ServerId, Zxid};
+use crate::net::quorum::{LinkEvent, LinkRules, Links};
+use crate::node::effect::PeerEffect;
+use crate::node::input::{Input, PeerInput, Room, Truncation};
+use crate::storage::image::{Keeper, Meta, View, write_stream};
+use crate::storage::Recovered;
+use crate::storage::member::{Installed, MemberStore, Truncated, read_log};
+use crate::tree::{Tree, stream};
+use crate::zab::packet::Packet;
+
+/// The directories of a member.
+pub type MemberFiles = MemberStore<Arc<FileDisk>, Arc<ServerImage>>;
+
+/// On the log's thread: everything before it is durable.
+pub fn carry_out(shared: &Shared, queue: &LogQueue, files: &mut MemberFiles, job: MemberJob) {
+    let input = match job {
+        MemberJob::SaveEpoch { file, epoch } => {
+            or_die(files.save_epoch(file, epoch));
+            info!(epoch, "{} saved", file.name());
+            PeerInput::EpochSaved { file, epoch }
+        }
+        MemberJob::Truncate { target, applied } => {
+            let _gate = shared.image.keep_out();
+            PeerInput::Truncated(match or_die(files.truncate(target, applied)) {
+                Truncated::NoBase => Truncation::NoBase,
+                Truncated::Log { last, notices } => {
+                    notices.iter().for_each(|notice| warn!("{notice}"));
+                    queue.positions.lock().retain(|position| position.zxid <= last);
+                    shared.image.ask(ImageJob::Truncated(last));
+                    Truncation::Log { last }
+                }
+                Truncated::Reloaded { recovered, notices } => {
+                    notices.iter().for_each(|notice| warn!("{notice}"));
+                    queue.positions.lock().clear();
+                    let keeper = Keeper::new(shared.config.ensemble.image_owner(), &recovered, 0);
+                    let Recovered { tree, tail, .. } = *recovered;
+                    replace_tree(shared, tree);
+                    shared.image.ask(ImageJob::Reloaded(keeper));
+                    Truncation::Reloaded { tail }
+                }
+            })
+        }
+        MemberJob::Install { tree, rest } => {
+            let _gate = shared.image.keep_out();
+            let Installed { snapshot, last, records } = or_die(files.install(&tree, &rest));
+            info!("the leader's snapshot 0x{:x} has taken the place of everything before", snapshot.name.zxid);
+            replace_tree(shared, *tree);
+            shared.image.ask(ImageJob::Replaced(snapshot));
+            *queue.positions.lock() = records;
+            PeerInput::Installed { last }
+        }
+    };
+    shared.inputs.push(Input::Peer(input));
+}
+
+fn replace_tree(shared: &Shared, tree: Tree) {
+    let old = std::mem::replace(&mut *shared.tree.write(), tree);
+    // It may take a while, and nobody need wait for it.
+    drop(old);
+}
+
+/// The ways to the other members.
+pub struct Peers {
+    shared: Arc<Shared>,
+    queue: Arc<LogQueue>,
+    links: Arc<Links>,
+    election: ElectionNet,
+    logs: Arc<FileDisk>,
+}
+
+impl Peers {
+    /// Opens the election port and connects to nobody yet.
+    pub fn start(
+        shared: &Arc<Shared>,
+        queue: &Arc<LogQueue>,
+        logs: &Arc<FileDisk>,
+        runtime: &Handle,
+    ) -> anyhow::Result<Self> {
+        let links = Links::new(link_rules(shared), runtime.clone(), {
+            let shared = shared.clone();
+            Box::new(move |event| on_link_event(&shared, event))
+        });
+        let election = start_election(shared, runtime)?;
+        Ok(Self { shared: shared.clone(), queue: queue.clone(), links, election, logs: logs.clone() })
+    }
+
+    /// Where the image's thread sends snapshots.
+    pub fn learners(&self) -> LearnerLinks {
+        LearnerLinks { shared: self.shared.clone(), links: self.links.clone() }
+    }
+
+    /// What was queued goes out.
+    pub fn flush(&self) {
+        self.links.flush();
+    }
+
+    pub fn carry_out(&self, effect: PeerEffect) {
+        match effect {
+            PeerEffect::Vote { to, body } => self.election.send(to, body),
+            PeerEffect::VoteAgain(votes) => self.election.resend(votes),
+            PeerEffect::Listen => self.links.listen(self.own_quorum_addresses()),
+            PeerEffect::StopListening => {
+                self.links.stop_listening();
+                self.links.close_all();
+            }
+            PeerEffect::Dial { link, leader } => self.dial(link, leader),
+            PeerEffect::Send { link, packet } => self.links.send(link, &packet),
+            PeerEffect::CloseLink { link } => self.links.close(link),
+            PeerEffect::SaveEpoch { file, epoch } => self.queue.ask(MemberJob::SaveEpoch { file, epoch }),
+            PeerEffect::Truncate { target, applied } => self.queue.ask(MemberJob::Truncate { target, applied }),
+            PeerEffect::Install { tree, rest } => self.queue.ask(MemberJob::Install { tree, rest }),
+            PeerEffect::ReadLog { link, after, upto } => self.read_log(link, after, upto),
+            PeerEffect::SendSnapshot { link } => {
+                if !self.shared.image.ask(ImageJob::Send(link)) {
+                    self.learners().send_tree(link);
+                }
+            }
+            PeerEffect::Serve { .. } | PeerEffect::StopServing => unreachable!("that is about clients"),
+            PeerEffect::Exit { why } => {
+                error!("exiting: {why}");
+                std::process::exit(start::EXIT_UNEXPECTED);
+            }
+        }
+    }
+
+    fn own_quorum_addresses(&self) -> Vec<Endpoint> {
+        let ensemble = &self.shared.config.ensemble;
+        let mut own = quorum_addresses(&self.shared, ensemble.server_id.unwrap_or_default());
+        if ensemble.quorum_listen_on_all_ips {
+            own.iter_mut().for_each(|endpoint| endpoint.host = "0.0.0.0".to_owned());
+            own.dedup();
+        }
+        own
+    }
+
+    fn dial(&self, link: LinkId, leader: ServerId) {
+        let (node, ensemble) = (&self.shared.config.node, &self.shared.config.ensemble);
+        let ticks = ensemble.connect_limit_ticks(node.init_limit_ticks);
+        let budget = Duration::from_millis((i64::from(ticks) * i64::from(node.tick_time_ms)).max(0) as u64);
+        self.links.dial(link, quorum_addresses(&self.shared, leader), budget);
+    }
+
+    /// On a thread of its own: it may take a while.
+    fn read_log(&self, link: LinkId, after: Zxid, upto: Zxid) {
+        /// More than this goes faster as a snapshot.
+        const MOST: u64 = 64 << 20;
+        let (shared, logs) = (self.shared.clone(), self.logs.clone());
+        let read = move || {
+            let entries = read_log(&*logs, after, upto, MOST).unwrap_or_else(|error| {
+                warn!("a learner gets a snapshot, because the log can't be read: {error}");
+                None
+            });
+            shared.inputs.push(Input::Peer(PeerInput::LogRead { link, entries }));
+        };
+        thread::Builder::new().name("zooid-history".to_owned()).spawn(read).expect("a thread can be started");
+    }
+}
+
+fn quorum_addresses(shared: &Shared, server: ServerId) -> Vec<Endpoint> {
+    let member = shared.config.ensemble.membership.members.get(&server);
+    let addresses = member.into_iter().flat_map(|member| &member.addresses);
+    addresses.map(|address| Endpoint { host: address.host.clone(), port: address.quorum_port }).collect()
+}
+
+fn link_rules(shared: &Shared) -> LinkRules {
+    let (node, ensemble) = (&shared.config.node, &shared.config.ensemble);
+    let patience_ms = i64::from(node.tick_time_ms) * i64::from(node.init_limit_ticks);
+    LinkRules {
+        leader_nodelay: ensemble.leader_nodelay,
+        follower_nodelay: ensemble.follower_nodelay,
+        keep_alive: ensemble.tcp_keep_alive,
+        max_buffer_bytes: node.jute_max_buffer_bytes as usize + node.jute_extra_bytes as usize,
+        snapshot_patience: Duration::from_millis(patience_ms.max(0) as u64),
+        retry_delay: Duration::from_millis(ensemble.leader_connect_delay_during_retry_ms.into()),
+        max_queued_bytes: LinkRules::USUAL_QUEUED,
+        max_unhandled_bytes: LinkRules::USUAL_UNHANDLED,
+        tree: start::tree_rules(&shared.config),
+    }
+}
+
+fn on_link_event(shared: &Shared, event: LinkEvent) {
+    let input = match event {
+        LinkEvent::Listening { at } => return info!("learners are accepted at {at:?}"),
+        LinkEvent::NotListening { why } => PeerInput::NotListening { why },
+        LinkEvent::Up { link, peer } => {
+            debug!(%link, %peer, "a link between learner and leader");
+            PeerInput::LinkUp { link }
+        }
+        LinkEvent::Packets { link, packets, room } => {
+            PeerInput::Packets { link, packets, room: Room(Some(Box::new(room))) }
+        }
+        LinkEvent::Snapshot { link, tree } => PeerInput::SnapshotReceived { link, tree },
+        LinkEvent::Down { link, why: _ } => PeerInput::LinkDown { link },
+    };
+    shared.inputs.push(Input::Peer(input));
+}
+
+/// Learners, as whoever has a snapshot for them sees them.
+pub struct LearnerLinks {
+    shared: Arc<Shared>,
+    links: Arc<Links>,
+}
+
+impl LearnerLinks {
+    /// Of the tree, which waits while it is written.
+    fn send_tree(&self, link: LinkId) {
+        let (zxid, written) = {
+            let tree = self.shared.tree.read();
+            (tree.last_zxid(), stream::write_tree(&tree, Vec::new()))
+        };
+        self.send(link, zxid, move |out| out.write_all(&written?));
+    }
+
+    fn send(&self, link: LinkId, zxid: Zxid, write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static) {
+        info!(%link, "sending a snapshot of 0x{zxid:x} to a learner");
+        self.links.send(link, &Packet::Snap { zxid });
+        self.links.send_snapshot(link, write);
+        self.links.flush();
+        self.shared.inputs.push(Input::Peer(PeerInput::SnapshotSent { link, zxid }));
+    }
+}
+
+impl<V: View + Send + 'static> Learners<V> for LearnerLinks {
+    fn send_view(&self, link: LinkId, view: V, meta: Meta) {
+        self.send(link, meta.anchor.zxid(), move |out| write_stream(&view, &meta, out).map(drop));
+    }
+
+    fn send_tree(&self, link: LinkId) {
+        LearnerLinks::send_tree(self, link);
+    }
+}
+
+// --- throwaway ---
+pub struct ElectionNet { to: std::collections::BTreeMap<ServerId, tokio::sync::mpsc::UnboundedSender<bytes::Bytes>>, shared: Arc<Shared> }
+impl ElectionNet {
+    fn send(&self, to: ServerId, body: bytes::Bytes) {
+        if Some(to) == self.shared.config.ensemble.server_id {
+            self.shared.inputs.push(Input::Peer(PeerInput::Notification { from: to, body }));
+        } else if let Some(tx) = self.to.get(&to) { let _ = tx.send(body); }
+    }
+    fn resend(&self, votes: Vec<(ServerId, bytes::Bytes)>) { for (to, body) in votes { self.send(to, body) } }
+}
+fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> anyhow::Result<ElectionNet> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let me = shared.config.ensemble.server_id.unwrap();
+    let mut to = std::collections::BTreeMap::new();
+    for (id, member) in &shared.config.ensemble.membership.members {
+        let addr = (member.addresses[0].host.clone(), member.addresses[0].election_port);
+        if *id == me {
+            let shared = shared.clone();
+            runtime.spawn(async move {
+                let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
+                loop {
+                    let (mut s, _) = listener.accept().await.unwrap();
+                    let shared = shared.clone();
+                    tokio::spawn(async move {
+                        let Ok(from) = s.read_i64().await else { return };
+                        while let Ok(len) = s.read_i32().await {
+                            let mut b = vec![0; len as usize];
+                            if s.read_exact(&mut b).await.is_err() { return }
+                            shared.inputs.push(Input::Peer(PeerInput::Notification { from, body: b.into() }));
+                        }
+                    });
+                }
+            });
+            continue;
+        }
+        let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel::<bytes::Bytes>();
+        to.insert(*id, tx);
+        runtime.spawn(async move {
+            let mut conn: Option<tokio::net::TcpStream> = None;
+            while let Some(body) = rx.recv().await {
+                if conn.is_none() {
+                    conn = tokio::net::TcpStream::connect(addr.clone()).await.ok();
+                    if let Some(c) = &mut conn { if c.write_i64(me).await.is_err() { conn = None; } }
+                }
+                if let Some(c) = &mut conn {
+                    let ok = c.write_i32(body.len() as i32).await.is_ok() && c.write_all(&body).await.is_ok();
+                    if !ok { conn = None; }
+                }
+            }
+        });
+    }
+    Ok(ElectionNet { to, shared: shared.clone() })
+}
