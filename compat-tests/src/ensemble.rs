@@ -106,8 +106,15 @@ impl Ensemble {
             let address = IpAddr::from(own_address(next_number()));
             let client = SocketAddr::new(address, free_port(address, 20_000));
             let server = Server::member(kind, setup, directory.join(sid.to_string()), client);
-            let member =
-                Member { server, role, ports: Ports::on(address), seen_at: None, runs: false, is_paused: false };
+            let member = Member {
+                server,
+                role,
+                ports: Ports::on(address),
+                seen_at: None,
+                runs: false,
+                is_paused: false,
+                forgiven: Forgiven::default(),
+            };
             (sid, member)
         });
         let members = members.collect();
