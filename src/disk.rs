@@ -197,3 +197,13 @@ pub fn lock(dir: &Path) -> io::Result<Option<Lock>> {
     let error = io::Error::last_os_error();
     if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
 }
+
+/// Replaces a file as a whole, durably: a crash leaves the old one or the new one.
+pub fn replace_file(path: &str, bytes: &[u8]) -> io::Result<()> {
+    let (path, tmp) = (Path::new(path), format!("{path}.tmp"));
+    fs::write(&tmp, bytes)?;
+    File::open(&tmp)?.sync_all()?;
+    fs::rename(&tmp, path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
+}

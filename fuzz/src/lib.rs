@@ -4,6 +4,7 @@
 mod config;
 mod frame;
 mod log;
+mod packets;
 mod records;
 mod snapshot;
 
@@ -13,6 +14,7 @@ mod peak;
 pub use config::config;
 pub use frame::frame;
 pub use log::{log, mend_log};
+pub use packets::{packets, stream};
 pub use records::{data, persistence, proto, quorum, txn};
 pub use snapshot::{mend_snapshot, snapshot};
 

@@ -68,9 +68,9 @@ fn check_round_trip(tree: &Tree) {
     }
 }
 
-type Node = (Option<Vec<u8>>, i64, Vec<Acl>, StatPersisted);
+pub(crate) type Node = (Option<Vec<u8>>, i64, Vec<Acl>, StatPersisted);
 
-fn content(tree: &Tree) -> BTreeMap<String, Node> {
+pub(crate) fn content(tree: &Tree) -> BTreeMap<String, Node> {
     let node =
         |node: NodeRef<'_>| (node.data().map(<[u8]>::to_vec), node.acl_id(), node.acl().to_vec(), node.persisted());
     tree.walk().map(|(path, at)| (path, node(at))).collect()

@@ -271,6 +271,14 @@ impl Endpoint {
         Ok(Self { host: canonical_host(host), port: parse_port(key, number)? })
     }
 
+    /// Where a server says it is when it dials: `host:port`, the host in brackets if it has colons in it.
+    pub fn parse_announced(text: &str) -> Result<Self, ConfigError> {
+        match split_host("address", text)?[..] {
+            [host, port] => Self::parse("address", host, port),
+            _ => Err(ConfigError::invalid(format!("address: {text} does not have the form host:port"))),
+        }
+    }
+
     /// Whether this is every address of the machine and not a particular one.
     pub fn is_any_address(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())

@@ -25,6 +25,7 @@
 #[cfg(test)]
 mod checks;
 mod conf;
+mod dynamic;
 mod ensemble;
 mod error;
 mod file;
@@ -40,6 +41,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use conf::Figures;
+pub use dynamic::{Rewritten, parse_members, rewrite};
 pub use ensemble::{Ensemble, Mode};
 pub use error::{ConfigError, ErrorKind, Level, Notice};
 pub use flags::Flags;

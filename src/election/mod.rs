@@ -25,6 +25,7 @@
 
 #[cfg(test)]
 mod checks;
+pub mod links;
 mod vote;
 mod wire;
 

@@ -20,7 +20,7 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     // What Java asks for when nothing is configured.
     let backlog = if backlog == -1 { 50 } else { backlog };
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
-        any(endpoint.port).into()
+        any_address(endpoint.port).into()
     } else {
         use std::net::ToSocketAddrs;
         let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
@@ -39,8 +39,8 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     Err(last.unwrap_or_else(|| anyhow::anyhow!("{endpoint} has no address")))
 }
 
-/// The addresses that stand for all, the one for both families first.
-pub(super) fn any(port: u16) -> [SocketAddr; 2] {
+/// What stands for every address of the machine, best first.
+pub(super) fn any_address(port: u16) -> [SocketAddr; 2] {
     let any: [IpAddr; 2] = [std::net::Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
     any.map(|ip| SocketAddr::new(ip, port))
 }

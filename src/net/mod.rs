@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod conn;
+pub mod election;
 pub mod line;
 pub mod listen;
 pub mod quorum;

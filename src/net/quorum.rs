@@ -616,7 +616,7 @@ async fn bind(address: &Endpoint) -> io::Result<TcpListener> {
     const BACKLOG: i32 = 50;
     if address.is_any_address() {
         // One socket for both families, where there are both.
-        let [v6, v4] = super::listen::any(address.port);
+        let [v6, v4] = super::listen::any_address(address.port);
         return bind_one(v6, BACKLOG).or_else(|_| bind_one(v4, BACKLOG));
     }
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");

@@ -15,9 +15,10 @@ use bytes::Bytes;
 
 use super::effect::{Effect, Notice, PeerEffect};
 use super::input::{Now, PeerInput, Truncation};
+use super::local::LocalRules;
 use super::stats::{LeadingStats, RoleKind, RoleStats};
 use super::{Announce, Deliver, Duty, InFlight, Node};
-use crate::config::Role as MemberRole;
+use crate::config::{MultiAddress, Role as MemberRole, parse_members};
 use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::journal;
@@ -43,9 +44,14 @@ pub struct MemberRules {
     pub commit_log_count: usize,
     /// What `/zookeeper/config` shows.
     pub config: Arc<str>,
-    pub config_version: i64,
+    /// Newer versions of the member list are taken over: `reconfigEnabled`.
+    pub follows_config: bool,
+    pub multi_address: MultiAddress,
     /// A leader serves clients too: `leaderServes`.
     pub leader_serves: bool,
+    pub local_sessions: Option<LocalRules>,
+    /// After how long without a leader those are served who only read; `None`: never.
+    pub read_only_after_ms: Option<Mono>,
 }
 
 /// What a start found in the directories of a member.
@@ -141,12 +147,17 @@ impl Member {
     pub fn next_deadline(&self, duty: Duty) -> Mono {
         let role = match &self.role {
             Role::Settling => self.look_at,
-            Role::Looking => Mono::MAX,
+            Role::Looking if duty == Duty::None => self.read_only_at().unwrap_or(Mono::MAX),
+            Role::Looking => self.next_touch,
             Role::Leading(leader) => leader.next_deadline().unwrap_or(Mono::MAX),
             Role::Learning(learner) => learner.next_deadline().unwrap_or(Mono::MAX),
         };
         let role = if duty == Duty::Forward { role.min(self.next_touch) } else { role };
         self.election.next_deadline().map_or(role, |election| election.min(role))
+    }
+
+    fn read_only_at(&self) -> Option<Mono> {
+        Some(self.looking_since + self.rules.read_only_after_ms?)
     }
 
     pub fn stats(&self) -> RoleStats {
@@ -334,7 +345,7 @@ impl Node {
         }
     }
 
-    pub(super) fn on_member_time(&mut self, now: Now) {
+    pub(super) fn on_member_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
         member.election.on_time(now.mono, &mut member.votes);
         member.next_touch = now.mono + (self.tick_ms / TOUCHES_PER_TICK).max(1);
@@ -343,6 +354,29 @@ impl Node {
             Role::Learning(learner) => learner.on_time(now.mono, &mut member.out),
             Role::Settling | Role::Looking => {}
         }
+        self.serve_read_only(now, effects);
+    }
+
+    /// Who only reads may do so while there is no leader.
+    fn serve_read_only(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(member) = &self.member else { return };
+        let is_time = member.read_only_at().is_some_and(|at| now.mono >= at);
+        if is_time && self.duty == Duty::None && matches!(member.role, Role::Looking) {
+            self.duty = Duty::ReadOnly;
+            effects.push(Effect::Peer(PeerEffect::Serve { duty: Duty::ReadOnly }));
+        }
+    }
+
+    fn stop_serving(&mut self, effects: &mut Vec<Effect>) {
+        if self.duty != Duty::None {
+            self.duty = Duty::None;
+            effects.push(Effect::Peer(PeerEffect::StopServing));
+        }
+        self.sessions = crate::session::SessionTable::new(self.tick_ms);
+        self.attached.clear();
+        self.owners.clear();
+        self.forwarding.clear();
+        self.local.clear();
     }
 
     /// The disk took nothing of what was sent to it after `durable`. Who cannot write can neither lead nor
@@ -435,7 +469,7 @@ impl Node {
                 match PeerEffect::of_election(vote) {
                     Ok(effect) => effects.push(Effect::Peer(effect)),
                     Err(election::Effect::Decided(vote)) => self.begin_role(now, vote, effects),
-                    Err(election::Effect::NewerConfig { text }) => self.on_config(&text, effects),
+                    Err(election::Effect::NewerConfig { text }) => self.on_config(now, &text, effects),
                     Err(election::Effect::OtherMembers { from, text }) => {
                         let text = String::from_utf8_lossy(&text).into_owned();
                         effects.push(Effect::Notice(Notice::OtherMembers { from, text }));
@@ -500,14 +534,7 @@ impl Node {
         effects.push(Effect::Peer(effect));
     }
 
-    fn install(
-        &mut self,
-        now: Now,
-        upto: Zxid,
-        entries: Vec<Entry>,
-        rest: Vec<Entry>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn install(&mut self, now: Now, upto: Zxid, entries: Vec<Entry>, rest: Vec<Entry>, effects: &mut Vec<Effect>) {
         let Some(mut tree) = self.member().received.take() else {
             return self.end_role(now, Fault::Protocol("NEWLEADER came before the snapshot".to_owned()), effects);
         };
@@ -550,6 +577,7 @@ impl Node {
     }
 
     fn begin_role(&mut self, now: Now, vote: Vote, effects: &mut Vec<Effect>) {
+        self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
         let last = member.history.last();
         let Member { rules, election, role, epochs, out, next_link, link: own, is_blank, want, .. } = &mut **member;
@@ -613,19 +641,12 @@ impl Node {
             effects.push(Effect::Peer(PeerEffect::Exit { why: why.clone() }));
         }
         effects.push(Effect::Notice(Notice::RoleEnded(fault)));
-        if self.duty != Duty::None {
-            self.duty = Duty::None;
-            effects.push(Effect::Peer(PeerEffect::StopServing));
-        }
         // A leader's epoch began behind the end of its log, and what comes next may stand before that.
-        let last = member.history.last();
+        let last = self.member().history.last();
         self.last_prepared = last;
         self.durable = self.durable.min(last);
         self.in_flight.iter_mut().for_each(|in_flight| in_flight.origin = None);
-        self.sessions = crate::session::SessionTable::new(self.tick_ms);
-        self.attached.clear();
-        self.owners.clear();
-        self.forwarding.clear();
+        self.stop_serving(effects);
     }
 
     pub(super) fn may_begin_to_serve(&self) -> bool {
@@ -643,7 +664,8 @@ impl Node {
     ) {
         let member = self.member.as_mut().expect("asked before");
         let Start { duty, epoch } = member.starting.take().expect("asked before");
-        tree.set_config(&member.rules.config, member.rules.config_version, now.wall_ms, announce);
+        let version = member.rules.leader.membership.version;
+        tree.set_config(&member.rules.config, version, now.wall_ms, announce);
         member.election.on_epoch(epoch);
         self.duty = duty;
         let election_ms = member.election_ms;
@@ -662,7 +684,7 @@ impl Node {
             leader.on_serving(now.mono, out);
         }
         if duty == Duty::Forward || member.rules.leader_serves {
-            effects.push(Effect::Peer(PeerEffect::Serve { forwarding: duty == Duty::Forward }));
+            effects.push(Effect::Peer(PeerEffect::Serve { duty }));
         }
         self.carry_out(now, tree, effects);
     }
@@ -678,11 +700,28 @@ impl Node {
         member.history.trim(needed, member.rules.commit_log_count);
     }
 
-    pub(super) fn on_config(&mut self, text: &[u8], effects: &mut Vec<Effect>) {
-        let text = String::from_utf8_lossy(text).into_owned();
-        let version = text.lines().find_map(|line| i64::from_str_radix(line.strip_prefix("version=")?, 16).ok());
-        if let Some(version) = version.filter(|version| *version > self.member().rules.config_version) {
-            effects.push(Effect::Notice(Notice::NewerConfig { text, version }));
+    /// A leader's member list. Only its version may be another one than ours: whoever is to follow more than that
+    /// must be started anew.
+    pub(super) fn on_config(&mut self, now: Now, text: &[u8], effects: &mut Vec<Effect>) {
+        let member = self.member();
+        let ours = &member.rules.leader.membership;
+        let theirs = match parse_members(text, member.rules.multi_address) {
+            Ok(theirs) if theirs.version > ours.version && member.rules.follows_config => theirs,
+            // Java does not look at it either.
+            _ => return,
+        };
+        if !theirs.has_same_members(ours) {
+            return self.end_role(now, Fault::Reconfigured(theirs.to_string()), effects);
         }
+        let (theirs, version) = (Arc::new(theirs), ours.version);
+        let text = theirs.to_string();
+        effects.push(Effect::Notice(Notice::NewerConfig { from: version, to: theirs.version }));
+        effects.push(Effect::Peer(PeerEffect::SaveConfig { members: theirs.clone() }));
+        let rules = &mut member.rules;
+        rules.learner.config_version = theirs.version;
+        rules.leader.config_text = Bytes::copy_from_slice(text.as_bytes());
+        rules.leader.membership = theirs.clone();
+        rules.config = text.into();
+        member.election.set_membership(theirs);
     }
 }

@@ -117,12 +117,7 @@ impl<I: Image> ImageTask<I>
 where
     I::View: Send + 'static,
 {
-    pub fn new(
-        image: I,
-        keeper: Keeper,
-        upkeep: Upkeep,
-        learners: Option<Box<dyn Learners<I::View> + Send>>,
-    ) -> Self {
+    pub fn new(image: I, keeper: Keeper, upkeep: Upkeep, learners: Option<Box<dyn Learners<I::View> + Send>>) -> Self {
         let purger = Purger::default();
         Self {
             image,

@@ -3,6 +3,7 @@
 //!
 //! Java: `QuorumPeer`, `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,17 +15,22 @@ use super::Shared;
 use super::image::{ImageJob, Learners};
 use super::log::{LogQueue, MemberJob, or_die};
 use super::start::{self, ServerImage};
-use crate::config::Endpoint;
-use crate::disk::FileDisk;
+use crate::config::{self, Endpoint, Membership};
+use crate::disk::{self, FileDisk};
+use crate::election;
 use crate::id::{LinkId, ServerId, Zxid};
+use crate::net::election::{Deliver, ElectionNet, ElectionNetRules};
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
 use crate::node::input::{Input, PeerInput, Room, Truncation};
-use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::Recovered;
+use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::member::{Installed, MemberStore, Truncated, read_log};
 use crate::tree::{Tree, stream};
 use crate::zab::packet::Packet;
+
+/// Java: `ExitCode.UNABLE_TO_BIND_QUORUM_PORT`.
+const EXIT_UNABLE_TO_BIND: i32 = 14;
 
 /// The directories of a member.
 pub type MemberFiles = MemberStore<Arc<FileDisk>, Arc<ServerImage>>;
@@ -88,18 +94,13 @@ pub struct Peers {
 
 impl Peers {
     /// Opens the election port and connects to nobody yet.
-    pub fn start(
-        shared: &Arc<Shared>,
-        queue: &Arc<LogQueue>,
-        logs: &Arc<FileDisk>,
-        runtime: &Handle,
-    ) -> anyhow::Result<Self> {
+    pub fn start(shared: &Arc<Shared>, queue: &Arc<LogQueue>, logs: &Arc<FileDisk>, runtime: &Handle) -> Self {
         let links = Links::new(link_rules(shared), runtime.clone(), {
             let shared = shared.clone();
             Box::new(move |event| on_link_event(&shared, event))
         });
-        let election = start_election(shared, runtime)?;
-        Ok(Self { shared: shared.clone(), queue: queue.clone(), links, election, logs: logs.clone() })
+        let election = start_election(shared, runtime);
+        Self { shared: shared.clone(), queue: queue.clone(), links, election, logs: logs.clone() }
     }
 
     /// Where the image's thread sends snapshots.
@@ -133,6 +134,7 @@ impl Peers {
                     self.learners().send_tree(link);
                 }
             }
+            PeerEffect::SaveConfig { members } => self.save_config(&members),
             PeerEffect::Serve { .. } | PeerEffect::StopServing => unreachable!("that is about clients"),
             PeerEffect::Exit { why } => {
                 error!("exiting: {why}");
@@ -156,6 +158,29 @@ impl Peers {
         let ticks = ensemble.connect_limit_ticks(node.init_limit_ticks);
         let budget = Duration::from_millis((i64::from(ticks) * i64::from(node.tick_time_ms)).max(0) as u64);
         self.links.dial(link, quorum_addresses(&self.shared, leader), budget);
+    }
+
+    /// For the next start. A member that cannot write it down still knows it until it ends.
+    fn save_config(&self, members: &Membership) {
+        let Some(path) = &self.shared.config.path else { return };
+        let saved = std::fs::read(path).and_then(|text| {
+            let rewritten = config::rewrite(path, &String::from_utf8_lossy(&text), members);
+            let backup = format!("{path}.bak");
+            if !Path::new(&backup).exists() {
+                disk::replace_file(&backup, &text)?;
+            }
+            let (dynamic, text) = (rewritten.dynamic, rewritten.text);
+            disk::replace_file(&dynamic.0, dynamic.1.as_bytes())?;
+            disk::replace_file(path, text.as_bytes())
+        });
+        match saved {
+            Ok(()) => info!("{path} points to the list of members of version {:x} now", members.version),
+            Err(error) => error!(
+                "the list of members of version {:x} could not be written next to {path}, so the next start has an older \
+                 one: {error}",
+                members.version
+            ),
+        }
     }
 
     /// On a thread of its own: it may take a while.
@@ -196,6 +221,43 @@ fn link_rules(shared: &Shared) -> LinkRules {
     }
 }
 
+/// Opens the election port, without which this server is no member: the process ends if it can't be had.
+fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> ElectionNet {
+    let (node, ensemble) = (&shared.config.node, &shared.config.ensemble);
+    let me = ensemble.server_id.expect("a member has a myid");
+    let sync_limit_ms = i64::from(node.tick_time_ms) * i64::from(node.sync_limit_ticks);
+    let own = ensemble.membership.members.get(&me).into_iter().flat_map(|own| &own.addresses);
+    let host = |host: &String| if ensemble.quorum_listen_on_all_ips { "0.0.0.0".to_owned() } else { host.clone() };
+    let mut listen: Vec<Endpoint> =
+        own.map(|own| Endpoint { host: host(&own.host), port: own.election_port }).collect();
+    listen.dedup();
+    let rules = ElectionNetRules {
+        links: election::links::LinkRules {
+            me,
+            membership: Arc::new(ensemble.membership.clone()),
+            multi_address: ensemble.multi_address,
+            connect_ms: ensemble.cnx_timeout_ms.into(),
+            handshake_ms: ensemble.quorum_cnxn_timeout_ms.map_or(sync_limit_ms, i64::from),
+        },
+        listen,
+        bind_attempts: ensemble.election_port_bind_attempts,
+        tcp_keep_alive: ensemble.tcp_keep_alive,
+        unacknowledged: Duration::from_millis(sync_limit_ms.max(0) as u64),
+    };
+    let deliver: Deliver = {
+        let shared = shared.clone();
+        Arc::new(move |from, body| shared.inputs.push(Input::Peer(PeerInput::Notification { from, body })))
+    };
+    let (election, work) = ElectionNet::new(rules, deliver);
+    runtime.spawn(async move {
+        if let Err(failed) = work.await {
+            error!("As I'm leaving the listener thread, I won't be able to participate in leader election any longer: {failed}");
+            std::process::exit(EXIT_UNABLE_TO_BIND);
+        }
+    });
+    election
+}
+
 fn on_link_event(shared: &Shared, event: LinkEvent) {
     let input = match event {
         LinkEvent::Listening { at } => return info!("learners are accepted at {at:?}"),
@@ -229,7 +291,12 @@ impl LearnerLinks {
         self.send(link, zxid, move |out| out.write_all(&written?));
     }
 
-    fn send(&self, link: LinkId, zxid: Zxid, write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static) {
+    fn send(
+        &self,
+        link: LinkId,
+        zxid: Zxid,
+        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static,
+    ) {
         info!(%link, "sending a snapshot of 0x{zxid:x} to a learner");
         self.links.send(link, &Packet::Snap { zxid });
         self.links.send_snapshot(link, write);
@@ -246,58 +313,4 @@ impl<V: View + Send + 'static> Learners<V> for LearnerLinks {
     fn send_tree(&self, link: LinkId) {
         LearnerLinks::send_tree(self, link);
     }
-}
-
-// --- throwaway ---
-pub struct ElectionNet { to: std::collections::BTreeMap<ServerId, tokio::sync::mpsc::UnboundedSender<bytes::Bytes>>, shared: Arc<Shared> }
-impl ElectionNet {
-    fn send(&self, to: ServerId, body: bytes::Bytes) {
-        if Some(to) == self.shared.config.ensemble.server_id {
-            self.shared.inputs.push(Input::Peer(PeerInput::Notification { from: to, body }));
-        } else if let Some(tx) = self.to.get(&to) { let _ = tx.send(body); }
-    }
-    fn resend(&self, votes: Vec<(ServerId, bytes::Bytes)>) { for (to, body) in votes { self.send(to, body) } }
-}
-fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> anyhow::Result<ElectionNet> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let me = shared.config.ensemble.server_id.unwrap();
-    let mut to = std::collections::BTreeMap::new();
-    for (id, member) in &shared.config.ensemble.membership.members {
-        let addr = (member.addresses[0].host.clone(), member.addresses[0].election_port);
-        if *id == me {
-            let shared = shared.clone();
-            runtime.spawn(async move {
-                let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
-                loop {
-                    let (mut s, _) = listener.accept().await.unwrap();
-                    let shared = shared.clone();
-                    tokio::spawn(async move {
-                        let Ok(from) = s.read_i64().await else { return };
-                        while let Ok(len) = s.read_i32().await {
-                            let mut b = vec![0; len as usize];
-                            if s.read_exact(&mut b).await.is_err() { return }
-                            shared.inputs.push(Input::Peer(PeerInput::Notification { from, body: b.into() }));
-                        }
-                    });
-                }
-            });
-            continue;
-        }
-        let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel::<bytes::Bytes>();
-        to.insert(*id, tx);
-        runtime.spawn(async move {
-            let mut conn: Option<tokio::net::TcpStream> = None;
-            while let Some(body) = rx.recv().await {
-                if conn.is_none() {
-                    conn = tokio::net::TcpStream::connect(addr.clone()).await.ok();
-                    if let Some(c) = &mut conn { if c.write_i64(me).await.is_err() { conn = None; } }
-                }
-                if let Some(c) = &mut conn {
-                    let ok = c.write_i32(body.len() as i32).await.is_ok() && c.write_all(&body).await.is_ok();
-                    if !ok { conn = None; }
-                }
-            }
-        });
-    }
-    Ok(ElectionNet { to, shared: shared.clone() })
 }

@@ -22,25 +22,26 @@ use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
 use crate::disk::{self, FileDisk, Lock};
+use crate::election::ElectionRules;
 use crate::id::Zxid;
 use crate::net::listen;
-use crate::node::reaper::ReaperRules;
-use crate::election::ElectionRules;
+use crate::node::local::LocalRules;
 use crate::node::member::{Found, MemberRules};
+use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
 use crate::storage::image::{Image, Keeper, Progress};
-use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::member::{MemberStore, OpenedMember};
+use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{
     Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, SnapshotId, StorageError, recover,
     write_tree,
 };
 use crate::tree::TreeRules;
+use crate::tree::snapshot::Compression;
 use crate::zab::leader::LeaderRules;
 use crate::zab::learner::LearnerRules;
 use crate::zab::packet::FeatureLevel;
-use crate::tree::snapshot::Compression;
 
 /// What a process ends with when its storage fails, as Java's does.
 pub const EXIT_STORAGE: i32 = 10;
@@ -119,13 +120,7 @@ pub fn serve(config: Config) -> i32 {
     let compression = compression(shared.config.node.snapshot_compression);
     let peers = match &storage {
         Storage::Alone(_) => None,
-        Storage::Member(_) => match Peers::start(&shared, &queue, &logs, runtime.handle()) {
-            Ok(peers) => Some(peers),
-            Err(error) => {
-                error!("Unexpected exception, exiting abnormally: {error:#}");
-                return EXIT_UNEXPECTED;
-            }
-        },
+        Storage::Member(_) => Some(Peers::start(&shared, &queue, &logs, runtime.handle())),
     };
 
     let log_thread = spawn("zooid-log", {
@@ -445,8 +440,13 @@ fn member_rules(config: &Config) -> MemberRules {
         },
         commit_log_count: node.commit_log_count as usize,
         config: text.into(),
-        config_version,
+        follows_config: ensemble.reconfig_enabled,
+        multi_address: ensemble.multi_address,
         leader_serves: ensemble.leader_serves,
+        local_sessions: node
+            .local_sessions_enabled
+            .then_some(LocalRules { upgrade: node.local_sessions_upgrading_enabled }),
+        read_only_after_ms: node.read_only_mode_enabled.then(|| tick_ms.max(2000)),
     }
 }
 

@@ -1,11 +1,15 @@
 //! Writes the first corpus of each fuzz target: `seeds REPOSITORY DIRECTORY`. It is cut out of what Java
-//! wrote: the files of its data directories, and the conversation of client-protocol 3.5.
+//! wrote: the files of its data directories, and the conversations of client-protocol 3.5 and quorum-protocol
+//! 11.2.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
 use bytes::Bytes;
+use zooid::id::Zxid;
 use zooid::journal::Scan;
+use zooid::tree::snapshot::{self, Compression};
+use zooid::tree::{Loader, TreeRules, stream};
 
 /// The body of a log record's transaction follows its header.
 const TXN_HEADER: usize = 32;
@@ -17,8 +21,22 @@ fn main() -> io::Result<()> {
         process::exit(2);
     };
     let seeds = Seeds(corpus);
-    for (number, frame) in frames(include_str!("frames.txt")).enumerate() {
-        seeds.frame(&number.to_string(), &frame)?;
+    for (number, frame) in lines(include_str!("frames.txt")).enumerate() {
+        seeds.frame(&number.to_string(), &bytes(frame))?;
+    }
+    let mut links = [Vec::new(), Vec::new()];
+    for (number, line) in lines(include_str!("packets.txt")).enumerate() {
+        let (from, packet) = line.split_at(2);
+        let packet = bytes(packet);
+        // Who reads is who does not write: 0 the leader, 1 a learner, as the target takes it.
+        let reads = u8::from(from == "M ");
+        seeds.put("packets", &format!("packet-{number}"), &[&[reads], &packet[..]].concat())?;
+        seeds.put("quorum", &format!("packet-{number}"), &packet)?;
+        links[usize::from(reads)].extend(packet);
+    }
+    for (reads, link) in links.into_iter().enumerate() {
+        // In pieces of 8 bytes.
+        seeds.put("packets", &format!("link-{reads}"), &[&[6 | reads as u8], &link[..]].concat())?;
     }
     let samples = repository.join("conf/zoo.cfg");
     seeds.put("config", "sample", &fs::read(samples)?)?;
@@ -31,13 +49,14 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The frames of a conversation, in hexadecimal, one to a line, without their lengths.
-fn frames(text: &str) -> impl Iterator<Item = Vec<u8>> + '_ {
-    text.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let digits: Vec<char> = line.chars().filter(|c| !c.is_whitespace()).collect();
-        let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hexadecimal");
-        digits.chunks(2).map(byte).collect()
-    })
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    let digits: Vec<char> = hexadecimal.chars().filter(|c| !c.is_whitespace()).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hexadecimal");
+    digits.chunks(2).map(byte).collect()
 }
 
 fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -79,6 +98,7 @@ impl Seeds<'_> {
         let base = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = fs::read(path)?;
         if base.starts_with("snapshot.") {
+            self.stream(name, &bytes)?;
             self.put("snapshot", name, &bytes)
         } else if base.starts_with("log.") {
             self.log(name, &bytes.into())
@@ -96,6 +116,16 @@ impl Seeds<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// The tree of a plain snapshot as a leader streams it.
+    fn stream(&self, name: &str, file: &[u8]) -> io::Result<()> {
+        let mut loader = Loader::new(TreeRules::default());
+        if snapshot::read(file, Compression::Plain, &mut loader).is_err() {
+            return Ok(());
+        }
+        let tree = loader.finish(Zxid::ZERO).expect("what Java wrote is a tree");
+        self.put("stream", name, &stream::write_tree(&tree, vec![0])?)
     }
 
     /// The log as it is, but for most of the zeros at its end, and its records.
