@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,11 +18,13 @@ use jute::{Reader, Record, Text};
 
 use crate::raw::{Client, Connect};
 use crate::request::{op, path, unwatched};
-use crate::server::{free_port, next_number, own_address, pause};
+use crate::server::{free_port, next_number, own_address};
 use crate::{Kind, Server, Setup, java};
 
 /// How long anything may take that an ensemble does by itself; several JVMs may be starting meanwhile.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at members, which answer each and have work to do besides.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 const MISMATCHES: &str = "zk_digest_mismatches_count";
 
@@ -424,7 +427,7 @@ impl Ensemble {
                 Err(why) if Instant::now() > deadline => {
                     panic!("waited {PATIENCE:?} for {what}: {why}\n{}", self.logs())
                 }
-                Err(_) => pause(),
+                Err(_) => thread::sleep(BETWEEN_LOOKS),
             }
         }
     }
@@ -432,9 +435,11 @@ impl Ensemble {
     /// The ends of all logs, for the message of a failure.
     pub fn logs(&self) -> String {
         let log = |(sid, member): (&i64, &Member)| {
-            let log = member.server.log();
-            let lines: Vec<&str> = log.lines().collect();
-            let end = lines[lines.len().saturating_sub(12)..].join("\n");
+            let log = member.server.whole_log();
+            let log = String::from_utf8_lossy(&log);
+            // We ask all the time.
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" command from ")).collect();
+            let end = lines[lines.len().saturating_sub(25)..].join("\n");
             format!("--- {sid}, {:?}, {}\n{end}\n", member.server.kind(), member.server.directory().display())
         };
         self.members.iter().map(log).collect()
@@ -444,7 +449,7 @@ impl Ensemble {
 impl Drop for Ensemble {
     fn drop(&mut self) {
         self.sids().into_iter().for_each(|sid| self.kill(sid));
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("the ensemble is kept in {}", self.directory.display());
         } else {
             let _ = fs::remove_dir_all(&self.directory);

@@ -172,8 +172,12 @@ impl Server {
 
     /// The end of what the server wrote to stdout and stderr.
     pub fn log(&self) -> String {
-        let log = fs::read(self.directory.join("server.log")).unwrap_or_default();
+        let log = self.whole_log();
         String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
+    }
+
+    pub(crate) fn whole_log(&self) -> Vec<u8> {
+        fs::read(self.directory.join("server.log")).unwrap_or_default()
     }
 
     /// Whether the process is still there.
