@@ -489,6 +489,7 @@ impl Process {
                     let mut delivery = Delivery { conns };
                     delivery.answer(conn, tree, watches, |out| reply::write_header(out, xid, zxid, error.code()));
                 }
+                Effect::OpenedLocally { .. } | Effect::ClosedLocally { .. } => unreachable!("all sessions are global"),
                 Effect::Notice(Notice::DigestMismatch { zxid, .. }) => {
                     panic!("[DigestEqual] server {}: the tree differs at {zxid}", self.host)
                 }
@@ -571,7 +572,7 @@ impl Process {
                 let delay = around.random.around(20 * MS);
                 self.look_at_image(around, delay);
             }
-            PeerEffect::Serve { forwarding } => self.duty = if forwarding { Duty::Forward } else { Duty::Order },
+            PeerEffect::Serve { duty } => self.duty = duty,
             PeerEffect::StopServing => {
                 self.duty = Duty::None;
                 self.epoch = 0;
@@ -680,6 +681,11 @@ impl Process {
     }
 
     // Connections.
+
+    /// Its disk is as fast as it should be from now on.
+    pub fn calm(&mut self) {
+        self.rules.slow_syncs = 0;
+    }
 
     /// The process stands still; its turn comes when it goes on.
     pub fn put_off(&mut self, until: Time) {
@@ -1220,6 +1226,8 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
         follows_config: false,
         multi_address: MultiAddress::Refused,
         leader_serves: ensemble.leader_serves,
+        local_sessions: None,
+        read_only_after_ms: None,
     }
 }
 
