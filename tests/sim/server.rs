@@ -549,7 +549,7 @@ impl Process {
                     let side = open.side;
                     let text = || format!("server {host} sends on {link}: {packet:?}");
                     (around.note)(&|| text().chars().take(160).collect());
-                    around.ghosts.on_packet(host, around.machine, &packet, side == Side::Listener, self.epoch);
+                    around.ghosts.on_packet(host, around.machine, &packet, open.leader, self.epoch);
                     packet.write(&mut open.out);
                 }
             }
@@ -999,6 +999,7 @@ impl Process {
                 PeerInput::EpochSaved { file, epoch }
             }
             LogJob::Truncate { target, applied } => {
+                around.ghosts.on_uncertain(host, target.0);
                 PeerInput::Truncated(match self.storage.member().truncate(target, applied)? {
                     Truncated::NoBase => Truncation::NoBase,
                     Truncated::Log { last, .. } => {
@@ -1021,6 +1022,8 @@ impl Process {
             LogJob::Install { tree, rest } => {
                 let links = &self.peers.as_ref().expect("a member has peers").links;
                 let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
+                let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
+                around.ghosts.on_uncertain(host, last.0);
                 let Installed { snapshot, last, records } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
