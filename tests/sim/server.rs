@@ -546,7 +546,6 @@ impl Process {
             }
             PeerEffect::Send { link, packet } => {
                 if let Some(open) = peers.links.get_mut(&link) {
-                    let side = open.side;
                     let text = || format!("server {host} sends on {link}: {packet:?}");
                     (around.note)(&|| text().chars().take(160).collect());
                     around.ghosts.on_packet(host, around.machine, &packet, open.leader, self.epoch);
@@ -1024,10 +1023,13 @@ impl Process {
                 let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
                 let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
                 around.ghosts.on_uncertain(host, last.0);
-                let Installed { snapshot, last, records } = match self.storage.member().install(&tree, &rest) {
+                let Installed { snapshot, last, records, image } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
                 };
+                if let Err(error) = image {
+                    return Err(Exit(error.to_string()));
+                }
                 around.ghosts.on_installed(host, around.machine, leader, &tree, &rest, &snapshot, &records);
                 self.tree = *tree;
                 self.image_jobs.push(ImageJob::Replaced(snapshot));
