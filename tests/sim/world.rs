@@ -389,8 +389,7 @@ impl World {
         };
         let client = &mut clients[host - servers.len()];
         let newest = ghosts.newest_epoch();
-        let is_current =
-            |server: Host| servers[server].process.as_ref().is_some_and(|process| process.follows(newest));
+        let is_current = |server: Host| servers[server].process.as_ref().is_some_and(|process| process.follows(newest));
         let sight = &mut Sight {
             net,
             schedule,
@@ -412,7 +411,8 @@ impl World {
             let until = self.servers[host].paused_until;
             return self.schedule.at(until, Event::DialArrives { conn });
         }
-        let life = self.servers[host].process.as_ref().filter(|process| process.listens(port)).map(|process| process.life);
+        let life =
+            self.servers[host].process.as_ref().filter(|process| process.listens(port)).map(|process| process.life);
         self.net.answer_dial(&mut self.schedule, conn, life);
         if let Some(life) = life {
             self.in_process(host, life, Event::DialArrives { conn }, |process, around| {
@@ -682,8 +682,10 @@ impl World {
                 self.begin_healed();
             }
             Stage::Healed => {
-                let late: Vec<Host> = self.clients.iter().filter(|client| !client.is_quiet()).map(|client| client.host).collect();
-                let applied: Vec<usize> = (0..self.servers.len()).map(|host| self.ghosts.prefix.applied(host)).collect();
+                let late: Vec<Host> =
+                    self.clients.iter().filter(|client| !client.is_quiet()).map(|client| client.host).collect();
+                let applied: Vec<usize> =
+                    (0..self.servers.len()).map(|host| self.ghosts.prefix.applied(host)).collect();
                 broken!("D2", "not level: clients {late:?} wait, {applied:?} applied of {}", self.ghosts.prefix.len())
             }
         }
