@@ -423,7 +423,7 @@ impl Links {
             biased;
             ending = link.ending() => told(ending),
             why = self.read(&link, input, side) => Some(why),
-            why = write(&link, output) => Some(why),
+            why = write(&link, output, self.rules.snapshot_patience) => Some(why),
         };
         drop(stream);
         self.bury(&link, why);
@@ -555,7 +555,7 @@ impl Inbox<'_> {
 }
 
 /// Writes what is queued until the link ends, and says why.
-async fn write(link: &Link, mut output: WriteHalf<'_>) -> LinkEnd {
+async fn write(link: &Link, mut output: WriteHalf<'_>, patience: Duration) -> LinkEnd {
     let sent = async {
         loop {
             let next = {
@@ -577,7 +577,13 @@ async fn write(link: &Link, mut output: WriteHalf<'_>) -> LinkEnd {
                 }
                 Some(Piece::Snapshot(mut chunks)) => loop {
                     match chunks.recv().await {
-                        Some(Chunk::Bytes(mut bytes)) => output.write_all_buf(&mut bytes).await?,
+                        Some(Chunk::Bytes(mut bytes)) => {
+                            // Recent transactions are kept for as long as it takes.
+                            match tokio::time::timeout(patience, output.write_all_buf(&mut bytes)).await {
+                                Ok(written) => written?,
+                                Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
+                            }
+                        }
                         Some(Chunk::End) => break,
                         None => return Ok(LinkEnd::SnapshotFailed),
                     }

@@ -81,8 +81,8 @@ pub(super) struct Member {
     history: History,
     epochs: Epochs,
     is_blank: bool,
-    /// What the next leader is asked for.
-    want: Want,
+    /// Who is asked for a snapshot next, without an election.
+    again: Option<ServerId>,
     /// Of those that we dial.
     next_link: u64,
     /// The link of a learner, or `None`.
@@ -127,7 +127,7 @@ impl Member {
             history,
             epochs: found.epochs,
             is_blank: found.is_blank,
-            want: Want::Cheapest,
+            again: None,
             next_link: 0,
             link: None,
             storing: 0,
@@ -459,8 +459,8 @@ impl Node {
             let votes = std::mem::take(&mut member.votes);
             let wishes = std::mem::take(&mut member.out);
             if votes.is_empty() && wishes.is_empty() {
-                if self.may_look(now) {
-                    self.look(now, effects);
+                if self.may_settle(now) {
+                    self.settle(now, effects);
                     continue;
                 }
                 return self.trim(tree);
@@ -514,7 +514,6 @@ impl Node {
             zab::Effect::Serve { epoch, committed } => {
                 self.committed = self.committed.max(committed);
                 self.member().is_blank = false;
-                self.member().want = Want::Cheapest;
                 self.member().starting = Some(Start { duty: Duty::Forward, epoch });
             }
             zab::Effect::FromLearner { link, from: _, message } => self.on_learner(now, tree, link, message, effects),
@@ -556,7 +555,7 @@ impl Node {
         self.store(now, PeerEffect::Install { tree, rest }, effects);
     }
 
-    fn may_look(&self, now: Now) -> bool {
+    fn may_settle(&self, now: Now) -> bool {
         self.member.as_ref().is_some_and(|member| {
             matches!(member.role, Role::Settling)
                 && member.storing == 0
@@ -564,6 +563,22 @@ impl Node {
                 && self.durable >= member.history.last()
                 && now.mono >= member.look_at
         })
+    }
+
+    /// The log is as it will be for a while.
+    fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let member = self.member.as_mut().expect("asked before");
+        let logged = i64::from(member.history.last().epoch());
+        let Epochs { accepted, current, .. } = member.epochs;
+        if logged > current && logged <= accepted {
+            // A sync broke off in the middle: what is logged of an epoch that was accepted is a prefix of its
+            // history, and the next start would say the same.
+            return self.store(now, PeerEffect::SaveEpoch { file: EpochFile::Current, epoch: logged }, effects);
+        }
+        match member.again.take() {
+            Some(leader) => self.begin_learner(now, leader, Want::Snapshot, effects),
+            None => self.look(now, effects),
+        }
     }
 
     fn look(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -579,39 +594,34 @@ impl Node {
     fn begin_role(&mut self, now: Now, vote: Vote, effects: &mut Vec<Effect>) {
         self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
-        let last = member.history.last();
-        let Member { rules, election, role, epochs, out, next_link, link: own, is_blank, want, .. } = &mut **member;
-        if vote.leader == rules.me {
-            election.set_state(PeerState::Leading);
-            effects.push(Effect::Notice(Notice::Leading { last }));
-            effects.push(Effect::Peer(PeerEffect::Listen));
-            *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
-        } else {
-            let leader = vote.leader;
-            let (state, notice) = match rules.role {
-                MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
-                MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
-            };
-            election.set_state(state);
-            effects.push(Effect::Notice(notice));
-            let link = LinkId(*next_link);
-            *next_link += 1;
-            *own = Some(link);
-            let last = if *is_blank { Zxid(-1) } else { last };
-            let learner = Learner::new(
-                rules.learner.clone(),
-                now.mono,
-                leader,
-                link,
-                *epochs,
-                last,
-                std::mem::replace(want, Want::Cheapest),
-                out,
-            );
-            *role = Role::Learning(Box::new(learner));
-        }
         member.election_ms = now.mono - member.looking_since;
+        if vote.leader != member.rules.me {
+            return self.begin_learner(now, vote.leader, Want::Cheapest, effects);
+        }
+        let last = member.history.last();
+        let Member { rules, election, role, epochs, out, .. } = &mut **member;
+        election.set_state(PeerState::Leading);
+        effects.push(Effect::Notice(Notice::Leading { last }));
+        effects.push(Effect::Peer(PeerEffect::Listen));
+        *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
         member.leading_since = now.mono;
+    }
+
+    fn begin_learner(&mut self, now: Now, leader: ServerId, want: Want, effects: &mut Vec<Effect>) {
+        let member = self.member.as_mut().expect("only a member follows");
+        let last = if member.is_blank { Zxid(-1) } else { member.history.last() };
+        let Member { rules, election, role, epochs, out, next_link, link: own, .. } = &mut **member;
+        let (state, notice) = match rules.role {
+            MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
+            MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
+        };
+        election.set_state(state);
+        effects.push(Effect::Notice(notice));
+        let link = LinkId(*next_link);
+        *next_link += 1;
+        *own = Some(link);
+        let learner = Learner::new(rules.learner.clone(), now.mono, leader, link, *epochs, last, want, out);
+        *role = Role::Learning(Box::new(learner));
     }
 
     /// Nobody is served any more, and the log keeps what it was given.
@@ -625,13 +635,13 @@ impl Node {
                 return;
             }
             Role::Leading(_) => effects.push(Effect::Peer(PeerEffect::StopListening)),
-            Role::Learning(_) => {
+            Role::Learning(learner) => {
+                // No election: an ACKEPOCH that asks for a snapshot is not counted, and a leader that is still to be
+                // found may need it (see the fault).
+                member.again = matches!(fault, Fault::NoBase(_)).then(|| learner.leader());
                 let link = member.link.take().expect("a learner has dialled");
                 effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
             }
-        }
-        if matches!(fault, Fault::NoBase(_)) {
-            member.want = Want::Snapshot;
         }
         member.received = None;
         member.starting = None;
