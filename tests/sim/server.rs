@@ -687,9 +687,11 @@ impl Process {
         self.rules.slow_syncs = 0;
     }
 
-    /// The process stands still; its turn comes when it goes on.
-    pub fn put_off(&mut self, until: Time) {
-        self.run_at = Some(until);
+    /// It stood still until now.
+    pub fn go_on(&mut self, now: Time) {
+        // Those of its threads whose turn had come have it now.
+        self.run_at = self.run_at.map(|at| at.max(now));
+        self.image_at = self.image_at.max(now);
     }
 
     /// Whether it follows, or leads, the newest leadership.
@@ -885,7 +887,7 @@ impl Process {
                     inputs.push(Input::Write { conn: id, session, xid, write, raw: Raw { op, body }, identities });
                     continue;
                 }
-                Frame::Request(Request::Read(Read::Sync { path })) if self.duty == Duty::Forward => {
+                Frame::Request(Request::Read(Read::Sync { path })) if self.peers.is_some() => {
                     conn.gate.on_write(xid);
                     inputs.push(Input::Sync { conn: id, session, xid, path, raw: Raw { op, body }, identities });
                     continue;
@@ -1024,7 +1026,7 @@ impl Process {
                 let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
                 let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
                 around.ghosts.on_uncertain(host, last.0);
-                let Installed { snapshot, last, records } = match self.storage.member().install(&tree, &rest) {
+                let Installed { snapshot, last, records, .. } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
                 };
