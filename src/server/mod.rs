@@ -26,7 +26,7 @@ use crate::acl::{self, Acl, AclRules};
 use crate::admin::Admin;
 use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::id::{ConnId, SessionId, Zxid};
 use crate::net::conn::{Asked, Conn, Conns, MAX_UNREAD, OnTheSpot, Phase, Registry, State};
 use crate::net::line::Slots;
@@ -113,10 +113,10 @@ impl Shared {
         self.duty.load(Ordering::Acquire) != Duty::None as u8
     }
 
-    /// Whether what clients ask is ordered by another server, or by none.
-    pub fn is_forwarding(&self) -> bool {
-        let duty = self.duty.load(Ordering::Acquire);
-        duty == Duty::Forward as u8 || duty == Duty::ReadOnly as u8
+    /// Whether a sync waits for its turn among the writes. Only a server on its own shows all that it has
+    /// answered at every moment.
+    pub fn orders_syncs(&self) -> bool {
+        self.config.ensemble.mode == Mode::Quorum
     }
 
     /// Whether only those are served who only read.

@@ -97,6 +97,8 @@ pub struct Model {
     names: BTreeMap<String, BTreeSet<String>>,
     /// When a child came or went.
     child_changes: BTreeMap<String, Vec<i64>>,
+    /// When the node itself was created or set, and when it was deleted.
+    own_changes: BTreeMap<String, Vec<(i64, bool)>>,
     pub sessions: BTreeMap<i64, Session>,
     last: i64,
     /// (session, cxid) of every request in the order, each once.
@@ -147,34 +149,21 @@ impl Model {
 
     /// The first change after `zxid` that a watch fires for.
     pub fn first_change(&self, path: &str, watched: Watched, zxid: i64) -> Option<i64> {
-        let versions = self.nodes.get(path).map_or(&[][..], |versions| versions);
-        let after = &versions[versions.partition_point(|(at, _)| *at <= zxid)..];
-        let own = |want: &dyn Fn(&Node) -> bool| {
-            // A node changes in its own right, or because children come and go: only data and life count.
-            let mut before = self.at(path, zxid);
-            for (at, now) in after {
-                let changed = match (before, now) {
-                    (None, Some(now)) => want(now),
-                    (Some(_), None) => true,
-                    (Some(was), Some(now)) => was.czxid != now.czxid || want(now) && was.mzxid != now.mzxid,
-                    (None, None) => false,
-                };
-                if changed {
-                    return Some(*at);
-                }
-                before = now.as_ref();
-            }
-            None
-        };
+        let own = self.own_changes.get(path).map_or(&[][..], |changes| changes);
+        let own = &own[own.partition_point(|(at, _)| *at <= zxid)..];
         match watched {
-            Watched::Data | Watched::Missing => own(&|_| true),
+            Watched::Data | Watched::Missing => own.first().map(|(at, _)| *at),
             Watched::Children => {
-                let gone = own(&|_| false);
+                let gone = own.iter().find(|(_, gone)| *gone).map(|(at, _)| *at);
                 let changes = self.child_changes.get(path).map_or(&[][..], |changes| changes);
                 let child = changes.get(changes.partition_point(|at| *at <= zxid)).copied();
                 [gone, child].into_iter().flatten().min()
             }
         }
+    }
+
+    fn changed(&mut self, path: &str, zxid: i64, gone: bool) {
+        self.own_changes.entry(path.to_owned()).or_default().push((zxid, gone));
     }
 
     fn put(&mut self, path: &str, zxid: i64, node: Option<Node>) {
@@ -239,6 +228,7 @@ impl Model {
                 let owner = if ephemeral { session } else { 0 };
                 let data = create.data.clone().unwrap_or_default();
                 self.put(path, zxid, Some(Node::new(Bytes::copy_from_slice(&data), zxid, time, owner)));
+                self.changed(path, zxid, false);
                 self.child_changed(path, zxid, Some(create.parent_cversion));
                 if ephemeral {
                     let open = self.sessions.get_mut(&session).filter(|session| session.closed.is_none());
@@ -255,6 +245,7 @@ impl Model {
                 node.version = *version;
                 node.data = Bytes::copy_from_slice(&data.clone().unwrap_or_default());
                 (node.mzxid, node.mtime) = (zxid, time);
+                self.changed(path, zxid, false);
                 self.put(path, zxid, Some(node));
             }
             Txn::CreateSession { .. } => {
@@ -288,6 +279,7 @@ impl Model {
         {
             session.ephemerals.remove(path);
         }
+        self.changed(path, zxid, true);
         self.put(path, zxid, None);
         self.child_changed(path, zxid, None);
     }

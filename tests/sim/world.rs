@@ -142,7 +142,9 @@ struct Server {
     process: Option<Process>,
     life: u64,
     random: Random,
-    paused_until: Time,
+    paused: bool,
+    /// What waits until it goes on.
+    held: Vec<Event>,
     is_on: bool,
     /// Out for the rest of the calm phase.
     is_out: bool,
@@ -153,6 +155,7 @@ enum Mending {
     Cuts(Vec<(Host, Host)>),
     Start(Host),
     Room(Host),
+    Pause { host: Host, since: Time },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -228,7 +231,8 @@ impl World {
                 process: None,
                 life: 0,
                 random: stream(seed, &format!("server {host}")),
-                paused_until: 0,
+                paused: false,
+                held: Vec::new(),
                 is_on: true,
                 is_out: false,
             })
@@ -361,12 +365,8 @@ impl World {
         if self.servers[host].life != life {
             return;
         }
-        if self.servers[host].paused_until > self.schedule.now() {
-            let until = self.servers[host].paused_until;
-            if let (Event::Run { .. }, Some(process)) = (&event, &mut self.servers[host].process) {
-                process.put_off(until);
-            }
-            return self.schedule.at(until, event);
+        if self.servers[host].paused {
+            return self.servers[host].held.push(event);
         }
         let done = around!(self, host, |process, around| match process {
             Some(process) => act(process, around),
@@ -406,10 +406,8 @@ impl World {
 
     fn on_dial_arrives(&mut self, conn: ConnNo) {
         let Some((host, port, _)) = self.net.dialled(conn) else { return };
-        let now = self.schedule.now();
-        if self.servers[host].paused_until > now {
-            let until = self.servers[host].paused_until;
-            return self.schedule.at(until, Event::DialArrives { conn });
+        if self.servers[host].paused {
+            return self.servers[host].held.push(Event::DialArrives { conn });
         }
         let life =
             self.servers[host].process.as_ref().filter(|process| process.listens(port)).map(|process| process.life);
@@ -439,10 +437,9 @@ impl World {
     fn on_arrive(&mut self, conn: ConnNo, to: Side) {
         let host = self.net.host_of(conn, to);
         if let Some(host) = host.filter(|host| *host < self.servers.len())
-            && self.servers[host].paused_until > self.schedule.now()
+            && self.servers[host].paused
         {
-            let until = self.servers[host].paused_until;
-            return self.schedule.at(until, Event::Arrive { conn, to });
+            return self.servers[host].held.push(Event::Arrive { conn, to });
         }
         let holder = self.net.holder(conn, to);
         let servers = &self.servers;
@@ -503,11 +500,11 @@ impl World {
         let life = server.life;
         server.life += 1;
         server.process = None;
-        server.paused_until = 0;
         let power_cut = matches!(fate, Fate::Lost | Fate::Torn);
         server.is_on = !power_cut;
         server.machine.crash(fate, &mut self.faults);
         self.net.close_all(&mut self.schedule, host, life, power_cut);
+        self.go_on(host);
     }
 
     // What goes wrong.
@@ -564,15 +561,11 @@ impl World {
                 self.servers[host].machine.blow_after(more);
             }
             Fault::Pause => {
-                let lasts = self.lasts();
-                let server = &mut self.servers[host];
                 let now = self.schedule.now();
-                if server.process.is_some() && server.paused_until <= now {
-                    server.paused_until = now + lasts;
-                    // The product's clock does not count a pause that it notices.
-                    if lasts > 500 * MS {
-                        server.clock.paused += lasts;
-                    }
+                let server = &mut self.servers[host];
+                if server.process.is_some() && !server.paused {
+                    server.paused = true;
+                    self.mend_later(Mending::Pause { host, since: now });
                 }
             }
             Fault::SyncError => {
@@ -637,6 +630,26 @@ impl World {
                 self.on_start(host, life);
             }
             Mending::Room(host) => self.servers[host].machine.set_room(None),
+            Mending::Pause { host, since } => {
+                // The product's clock does not count a pause that it notices.
+                let lasted = self.schedule.now() - since;
+                if self.servers[host].paused && lasted > 500 * MS {
+                    self.servers[host].clock.paused += lasted;
+                }
+                self.go_on(host);
+            }
+        }
+    }
+
+    /// What happened while the process stood still happens to it now.
+    fn go_on(&mut self, host: Host) {
+        self.servers[host].paused = false;
+        let held = std::mem::take(&mut self.servers[host].held);
+        if let Some(process) = &mut self.servers[host].process {
+            process.go_on(self.schedule.now());
+        }
+        for event in held {
+            self.schedule.after(0, event);
         }
     }
 
@@ -645,11 +658,9 @@ impl World {
             self.mend(mending);
         }
         self.net.heal(&mut self.schedule, |_, _| true);
-        let now = self.schedule.now();
         for server in &mut self.servers {
             server.machine.blow_never();
             server.machine.set_room(None);
-            server.paused_until = server.paused_until.min(now);
         }
         self.net.rules.resets = 0;
         self.net.rules.clogs = 0;
@@ -665,7 +676,8 @@ impl World {
     fn patience(&self) -> Time {
         let tick = self.swarm.server.tick_ms as Time * MS;
         let timeout = self.swarm.work.timeout_ms as Time * MS;
-        10 * (self.swarm.init_limit + self.swarm.sync_limit) as Time * tick + 4 * timeout + 20 * SECOND
+        let quiet = self.swarm.server.ensemble.as_ref().map_or(0, |rules| rules.max_notification_ms as Time * MS);
+        3 * quiet + 10 * (self.swarm.init_limit + self.swarm.sync_limit) as Time * tick + 4 * timeout + 20 * SECOND
     }
 
     fn on_phase(&mut self) {
