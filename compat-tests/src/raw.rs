@@ -42,7 +42,11 @@ impl Connection {
     }
 
     pub fn try_open(address: SocketAddr) -> std::io::Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, ANSWER)?;
+        Self::open_within(address, ANSWER)
+    }
+
+    pub fn open_within(address: SocketAddr, patience: Duration) -> std::io::Result<Self> {
+        let socket = TcpStream::connect_timeout(&address, patience)?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, input: Vec::new() })
     }
