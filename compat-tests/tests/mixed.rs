@@ -5,6 +5,10 @@
 //! The letters say who is what: `J` is Java, `R` is ours, behind a `+` are observers. With `ZOOID_SERVER=java`
 //! all of them are Java, which tells a fault of a test from one of the server.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use compat_tests::ensemble::{Data, Ensemble};
@@ -417,4 +421,47 @@ fn all_are_replaced(setup: &Setup) {
         assert_eq!(tree.difference(&ensemble.tree(1)), None, "after {seen:?}\n{}", ensemble.logs());
         ensemble.check_equal();
     }
+}
+
+// ---- client software ----
+
+#[test]
+fn kazoo_outlives_a_leader() {
+    outlives_a_leader("kazoo");
+}
+
+#[test]
+fn curator_outlives_a_leader() {
+    outlives_a_leader("curator");
+}
+
+/// Clients that hold locks and ephemerals while the leader is killed, and again when it is back.
+fn outlives_a_leader(client: &str) {
+    let mut ensemble = Ensemble::of("RRR", &Setup::ensemble());
+    ensemble.start_led_by(3);
+    let servers: Vec<String> = ensemble.addresses().iter().map(SocketAddr::to_string).collect();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/failover/run");
+    let mut process = Command::new(&script)
+        .args([client, &servers.join(",")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot run {}: {e}", script.display()));
+    let mut said = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+    let mut next = || said.next().transpose().expect("it says text");
+    assert_eq!(next().as_deref(), Some("ready"), "{client} does not get to work");
+    for _ in 0..2 {
+        let leader = ensemble.wait_for_leader();
+        ensemble.kill(leader);
+        ensemble.wait_joined();
+        ensemble.start(leader);
+        ensemble.wait_joined();
+    }
+    process.stdin.take().expect("it is piped").write_all(b"over\n").expect("it listens");
+    while let Some(line) = next() {
+        println!("{client}: {line}");
+    }
+    let status = process.wait().expect("it ends");
+    assert!(status.success(), "{client}: {status}\n{}", ensemble.logs());
+    ensemble.check_equal();
 }
