@@ -182,8 +182,8 @@ impl Node {
         effects.push(Effect::Attached { conn, session, timeout_ms });
     }
 
-    /// Whether the oldest sync shows what it must: nothing of that is left to apply.
-    pub(super) fn may_answer_sync(&self) -> bool {
+    /// The oldest sync has its answer, and everything that it must show is applied.
+    pub(super) fn is_sync_due(&self) -> bool {
         let shows = self.forwarding.syncs.front().and_then(|sync| sync.shows);
         shows.is_some_and(|shows| self.in_flight.front().is_none_or(|first| first.logged.header.zxid > shows))
     }
@@ -191,8 +191,8 @@ impl Node {
     /// Answers the syncs that now show what they must.
     pub(super) fn answer_syncs(&mut self, tree: &Tree, watches: &mut WatchTable, deliver: &mut impl Deliver) {
         let zxid = tree.last_zxid();
-        while self.may_answer_sync() {
-            let sync = self.forwarding.syncs.pop_front().expect("it was looked at");
+        while self.is_sync_due() {
+            let sync = self.forwarding.syncs.pop_front().expect("one is due");
             deliver.answer(sync.conn, tree, watches, |out| reply::write_sync(out, sync.xid, zxid, sync.path.as_ref()));
         }
     }

@@ -237,7 +237,7 @@ fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> ElectionNet {
             membership: Arc::new(ensemble.membership.clone()),
             multi_address: ensemble.multi_address,
             connect_ms: ensemble.cnx_timeout_ms.into(),
-            handshake_ms: ensemble.quorum_cnxn_timeout_ms.map_or(sync_limit_ms, i64::from),
+            handshake_ms: ensemble.quorum_cnxn_timeout_ms.filter(|ms| *ms > 0).map_or(sync_limit_ms, i64::from),
         },
         listen,
         bind_attempts: ensemble.election_port_bind_attempts,
