@@ -16,12 +16,15 @@
 
 pub mod check;
 pub mod conversation;
+pub mod ensemble;
 pub mod history;
 pub mod hosts;
 pub mod java;
 pub mod ledger;
+pub mod load;
 pub mod random;
 pub mod raw;
+pub mod recorder;
 pub mod request;
 mod server;
 pub mod shim;

@@ -66,10 +66,10 @@ pub fn carry_out(shared: &Shared, queue: &LogQueue, files: &mut MemberFiles, job
         }
         MemberJob::Install { tree, rest } => {
             let _gate = shared.image.keep_out();
-            let Installed { snapshot, last, records } = or_die(files.install(&tree, &rest));
+            let Installed { snapshot, last, records, image } = or_die(files.install(&tree, &rest));
             info!("the leader's snapshot 0x{:x} has taken the place of everything before", snapshot.name.zxid);
             replace_tree(shared, *tree);
-            shared.image.ask(ImageJob::Replaced(snapshot));
+            shared.image.ask(image.map_or_else(ImageJob::Lost, |()| ImageJob::Replaced(snapshot)));
             *queue.positions.lock() = records;
             PeerInput::Installed { last }
         }

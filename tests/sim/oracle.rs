@@ -101,6 +101,8 @@ pub struct Model {
     last: i64,
     /// (session, cxid) of every request in the order, each once.
     requests: BTreeMap<(i64, i32), i64>,
+    /// The leader's clock at each transaction.
+    times: BTreeMap<i64, i64>,
 }
 
 /// Everything in this model lies below nodes that clients make; what a server is born with is left alone.
@@ -206,6 +208,7 @@ impl Model {
         let (zxid, session) = (logged.header.zxid.0, logged.header.session.0);
         assert!(zxid > self.last, "fed in order");
         self.last = zxid;
+        self.times.insert(zxid, logged.header.time);
         if logged.header.cxid > 0 {
             let before = self.requests.insert((session, logged.header.cxid), zxid);
             holds!("W2", before.is_none(), "request {} of session {session:#x} is at {before:x?} and {zxid:#x}", logged.header.cxid);
@@ -323,18 +326,7 @@ struct Scratch<'a> {
 
 /// What a change must say in the place `zxid`.
 pub fn expect(model: &Model, change: &Change, session: i64, zxid: i64) -> Said {
-    let time = match change {
-        // The leader's clock is not known; it is read from what the change left.
-        Change::Set { path, .. } => model.at(path, zxid).map_or(0, |node| node.mtime),
-        Change::Create { .. } | Change::Delete { .. } | Change::Check { .. } => 0,
-        Change::Multi(members) => members
-            .iter()
-            .find_map(|member| match member {
-                Change::Set { path, .. } => model.at(path, zxid).filter(|node| node.mzxid == zxid).map(|node| node.mtime),
-                _ => None,
-            })
-            .unwrap_or(0),
-    };
+    let time = model.times.get(&zxid).copied().unwrap_or(0);
     let mut scratch = Scratch { model, zxid, time, session, changed: BTreeMap::new() };
     match change {
         Change::Multi(members) => {
@@ -387,7 +379,7 @@ impl Scratch<'_> {
                 if above.owner != 0 {
                     return Said::Error(NO_CHILDREN_FOR_EPHEMERALS);
                 }
-                let time = self.model.at(&path, self.zxid).map_or(self.time, |node| node.ctime);
+                let time = self.time;
                 let owner = if *ephemeral { self.session } else { 0 };
                 let node = Node::new(data.clone(), self.zxid, time, owner);
                 let stat = node.stat(0);

@@ -489,6 +489,7 @@ impl Process {
                     let mut delivery = Delivery { conns };
                     delivery.answer(conn, tree, watches, |out| reply::write_header(out, xid, zxid, error.code()));
                 }
+                Effect::OpenedLocally { .. } | Effect::ClosedLocally { .. } => unreachable!("all sessions are global"),
                 Effect::Notice(Notice::DigestMismatch { zxid, .. }) => {
                     panic!("[DigestEqual] server {}: the tree differs at {zxid}", self.host)
                 }
@@ -545,10 +546,9 @@ impl Process {
             }
             PeerEffect::Send { link, packet } => {
                 if let Some(open) = peers.links.get_mut(&link) {
-                    let side = open.side;
                     let text = || format!("server {host} sends on {link}: {packet:?}");
                     (around.note)(&|| text().chars().take(160).collect());
-                    around.ghosts.on_packet(host, around.machine, &packet, side == Side::Listener, self.epoch);
+                    around.ghosts.on_packet(host, around.machine, &packet, open.leader, self.epoch);
                     packet.write(&mut open.out);
                 }
             }
@@ -571,7 +571,7 @@ impl Process {
                 let delay = around.random.around(20 * MS);
                 self.look_at_image(around, delay);
             }
-            PeerEffect::Serve { forwarding } => self.duty = if forwarding { Duty::Forward } else { Duty::Order },
+            PeerEffect::Serve { duty } => self.duty = duty,
             PeerEffect::StopServing => {
                 self.duty = Duty::None;
                 self.epoch = 0;
@@ -680,6 +680,11 @@ impl Process {
     }
 
     // Connections.
+
+    /// Its disk is as fast as it should be from now on.
+    pub fn calm(&mut self) {
+        self.rules.slow_syncs = 0;
+    }
 
     /// The process stands still; its turn comes when it goes on.
     pub fn put_off(&mut self, until: Time) {
@@ -993,6 +998,7 @@ impl Process {
                 PeerInput::EpochSaved { file, epoch }
             }
             LogJob::Truncate { target, applied } => {
+                around.ghosts.on_uncertain(host, target.0);
                 PeerInput::Truncated(match self.storage.member().truncate(target, applied)? {
                     Truncated::NoBase => Truncation::NoBase,
                     Truncated::Log { last, .. } => {
@@ -1015,10 +1021,15 @@ impl Process {
             LogJob::Install { tree, rest } => {
                 let links = &self.peers.as_ref().expect("a member has peers").links;
                 let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
-                let Installed { snapshot, last, records } = match self.storage.member().install(&tree, &rest) {
+                let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
+                around.ghosts.on_uncertain(host, last.0);
+                let Installed { snapshot, last, records, image } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
                 };
+                if let Err(error) = image {
+                    return Err(Exit(error.to_string()));
+                }
                 around.ghosts.on_installed(host, around.machine, leader, &tree, &rest, &snapshot, &records);
                 self.tree = *tree;
                 self.image_jobs.push(ImageJob::Replaced(snapshot));
@@ -1220,6 +1231,8 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
         follows_config: false,
         multi_address: MultiAddress::Refused,
         leader_serves: ensemble.leader_serves,
+        local_sessions: None,
+        read_only_after_ms: None,
     }
 }
 

@@ -82,8 +82,12 @@ impl Swarm {
         let sizes = [1, 3, 3, 3, 3, 3, 3, 5, 5, 3];
         let voters = *r.pick(&sizes);
         let observers = if voters > 1 && r.permille(300) { r.between(1, 2) as usize } else { 0 };
-        let tick_ms = *r.pick(&[100, 200, 500, 2000]);
         let snap_count = *r.pick(&[3, 10, 40, 100_000]);
+        let mean_delay = *r.pick(&[50, 500, 3 * MS, 20 * MS]);
+        let sync = *r.pick(&[100, MS, 8 * MS]);
+        // A healthy ensemble must be able to keep its own times.
+        let least_tick_ms = (20 * mean_delay / MS).max(10 * sync / MS) as i64;
+        let tick_ms = (*r.pick(&[100, 200, 500, 2000])).max(least_tick_ms);
         let server = ServerRules {
             tick_ms,
             snap_count,
@@ -91,7 +95,7 @@ impl Swarm {
             size_limit: *r.pick(&[None, Some(600), Some(3000)]),
             image_every: *r.pick(&[100 * MS, 300 * MS, SECOND]),
             purge_every: *r.pick(&[2 * SECOND, 10 * SECOND, 10_000 * SECOND]),
-            sync: *r.pick(&[100, MS, 8 * MS]),
+            sync,
             slow_syncs: *r.pick(&[0, 0, 5, 30]),
             turn: *r.pick(&[0, 50, 500]),
             ensemble: None,
@@ -111,7 +115,7 @@ impl Swarm {
         let server = ServerRules { ensemble: (!alone).then_some(ensemble), ..server };
         let net = NetRules {
             min_delay: *r.pick(&[20, 200, MS]),
-            mean_delay: *r.pick(&[50, 500, 3 * MS, 20 * MS]),
+            mean_delay,
             splits: *r.pick(&[0, 10, 300]),
             clogs: *r.pick(&[0, 0, 2, 20]),
             resets: *r.pick(&[0, 0, 300, 3000]),
@@ -126,7 +130,7 @@ impl Swarm {
         let work = WorkRules {
             think: *r.pick(&[0, MS, 30 * MS, 100 * MS, 300 * MS]),
             window: *r.pick(&[1, 3, 16]),
-            timeout_ms: *r.pick(&[1, 4, 10, 30]) * tick_ms as i32,
+            timeout_ms: *r.pick(&[4, 8, 20, 30]) * tick_ms as i32,
             weights,
             watches: *r.pick(&[0, 200, 700]),
             versions: *r.pick(&[0, 300, 900]),

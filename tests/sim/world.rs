@@ -653,6 +653,10 @@ impl World {
         }
         self.net.rules.resets = 0;
         self.net.rules.clogs = 0;
+        self.swarm.server.slow_syncs = 0;
+        for process in self.servers.iter_mut().filter_map(|server| server.process.as_mut()) {
+            process.calm();
+        }
     }
 
     // Phases.

@@ -11,6 +11,8 @@ use crate::support::sim::World as Machine;
 #[derive(Default)]
 pub struct Durability {
     last: i64,
+    /// What a start must find at least.
+    expected: i64,
     positions: BTreeMap<i64, Position>,
 }
 
@@ -21,7 +23,9 @@ impl Durability {
 
     /// What a start has found counts from now on, so it must be safe.
     pub fn on_started(&mut self, server: Host, machine: &Machine, last: i64, positions: &[Position]) {
+        holds!("S34", last >= self.expected, "server {server} finds {last:#x}, and had {:#x} durable", self.expected);
         self.last = last;
+        self.expected = last;
         self.positions.clear();
         for position in positions {
             check(server, machine, position);
@@ -34,6 +38,12 @@ impl Durability {
             self.positions.insert(position.zxid.0, *position);
         }
         self.last = self.last.max(durable.zxid.0);
+        self.expected = self.last;
+    }
+
+    /// From now on, until that is done, a crash may leave no more than this.
+    pub fn expect_only(&mut self, last: i64) {
+        self.expected = self.expected.min(last);
     }
 
     /// D17: nothing is applied that is not durable here.
@@ -43,6 +53,7 @@ impl Durability {
 
     pub fn truncate(&mut self, last: i64) {
         self.last = self.last.min(last);
+        self.expected = self.last;
         self.positions.split_off(&(last + 1));
     }
 }

@@ -41,7 +41,7 @@ impl OnDisk {
 pub struct Leaders {
     by_epoch: BTreeMap<i64, Host>,
     /// The end of the log with which each epoch's leader began.
-    histories: BTreeMap<i64, i64>,
+    histories: BTreeMap<(i64, Host), i64>,
 }
 
 impl Leaders {
@@ -50,12 +50,12 @@ impl Leaders {
         holds!("S1", before.is_none(), "the epoch {epoch} is led by {server}, and was by {before:?}");
     }
 
-    pub fn on_epoch(&mut self, epoch: i64, last: i64) {
-        self.histories.entry(epoch).or_insert(last);
+    pub fn on_epoch(&mut self, epoch: i64, server: Host, last: i64) {
+        self.histories.entry((epoch, server)).or_insert(last);
     }
 
-    pub fn history_end(&self, epoch: i64) -> i64 {
-        self.histories.get(&epoch).copied().unwrap_or(0)
+    pub fn history_end(&self, epoch: i64, server: Host) -> i64 {
+        self.histories.get(&(epoch, server)).copied().unwrap_or(0)
     }
 
     pub fn newest(&self) -> i64 {

@@ -7,6 +7,8 @@ pub mod epochs;
 pub mod log;
 pub mod prefix;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use zooid::config::Membership;
 use zooid::election::Notification;
@@ -102,13 +104,15 @@ impl Ghosts {
         self.prefix.on_applied(&mut self.model, server, tree, payload);
     }
 
+    /// The disk is about to be changed in ways that a crash may leave undone.
+    pub fn on_uncertain(&mut self, server: Host, last: i64) {
+        self.durable[server].expect_only(last);
+    }
+
     /// The end of a log was taken back; the tree too, if there is another one now.
     pub fn on_truncated(&mut self, server: Host, target: Zxid, last: Zxid, other: Option<(&Tree, &[Entry])>) {
         holds!("S24", last <= target, "server {server} keeps {last}, behind {target}");
-        for (zxid, payload) in self.logs[server].behind(last.0) {
-            let committed = self.prefix.payload(zxid).or_else(|| self.commit.decided(zxid));
-            holds!("S24", committed != Some(payload), "server {server} takes {zxid:#x} back, which is committed");
-        }
+        self.check_kept(server, last.0);
         match other {
             None => self.logs[server].truncate(last.0),
             Some((tree, tail)) => {
@@ -117,6 +121,26 @@ impl Ghosts {
             }
         }
         self.durable[server].truncate(last.0);
+    }
+
+    /// A server loses what is behind `last`, and what of that is committed must still be a quorum's. (The leader
+    /// may have spoken before it was committed; then it sends it again.)
+    fn check_kept(&self, server: Host, last: i64) {
+        let Some(membership) = &self.membership else { return };
+        for (zxid, payload) in self.logs[server].behind(last) {
+            let committed = self.prefix.payload(zxid).or_else(|| self.commit.decided(zxid));
+            if committed == Some(payload) {
+                let holders = self.holders(zxid, payload, Some(server));
+                let kept = membership.is_quorum(&holders);
+                holds!("S20", kept, "server {server} loses {zxid:#x}, which is committed; {holders:?} have it");
+            }
+        }
+    }
+
+    /// Who has a transaction where a power cut does not take it.
+    fn holders(&self, zxid: i64, payload: &Bytes, but: Option<Host>) -> BTreeSet<i64> {
+        let has = |server: &Host| self.durable[*server].last() >= zxid && self.logs[*server].has(zxid, payload);
+        (0..self.logs.len()).filter(|server| Some(*server) != but).filter(has).map(|server| server as i64 + 1).collect()
     }
 
     /// A snapshot took the place of everything.
@@ -132,10 +156,7 @@ impl Ghosts {
     ) {
         let base = tree.last_zxid().0;
         let last = rest.last().map_or(base, |entry| entry.zxid.0);
-        for (zxid, payload) in self.logs[server].behind(last) {
-            let committed = self.prefix.payload(zxid).or_else(|| self.commit.decided(zxid));
-            holds!("S24", committed != Some(payload), "the snapshot takes {zxid:#x} from server {server}");
-        }
+        self.check_kept(server, last);
         let name = snapshot.name.to_string();
         let safe = machine.snap.is_safe(&name, 0, |bytes| bytes.len() as u64 == snapshot.len);
         holds!("SnapDurable", safe, "{name} of server {server} would not survive a power cut");
@@ -169,8 +190,8 @@ impl Ghosts {
         if leads {
             self.leadership += 1;
             self.leaders.on_leading(server, epoch);
-            let applied = self.prefix.applied(server);
-            holds!("S21", applied == self.prefix.len(), "server {server} leads {epoch} with {applied} of {}", self.prefix.len());
+            let (applied, before) = (self.prefix.applied(server), self.prefix.before(epoch << 32));
+            holds!("S21", applied >= before, "server {server} leads {epoch} with {applied} of {before}");
             let lacks = self.commit.last_decided().filter(|decided| *decided > tree.last_zxid().0 && *decided >> 32 < epoch);
             holds!("S21", lacks.is_none(), "server {server} leads {epoch} without {lacks:x?}");
         }
@@ -185,10 +206,11 @@ impl Ghosts {
     }
 
     /// A packet leaves. `epoch` is that in which the sender serves, 0 if it does not.
-    pub fn on_packet(&mut self, server: Host, machine: &Machine, packet: &Packet, leads: bool, epoch: i64) {
+    pub fn on_packet(&mut self, server: Host, machine: &Machine, packet: &Packet, leader: Host, epoch: i64) {
+        let leads = leader == server;
         match packet {
             Packet::LeaderInfo { epoch, .. } => {
-                self.leaders.on_epoch(*epoch, self.logs[server].last());
+                self.leaders.on_epoch(*epoch, server, self.logs[server].last());
                 let accepted = epochs::read(machine, "acceptedEpoch");
                 holds!("S6", accepted == Some(*epoch), "LEADERINFO({epoch}) of server {server}, which has {accepted:?} on disk");
             }
@@ -202,7 +224,7 @@ impl Ghosts {
                 let current = epochs::read(machine, "currentEpoch");
                 let epoch = i64::from(zxid.epoch());
                 holds!("S22", current == Some(epoch), "ACK({zxid}) of server {server}, which has {current:?} on disk");
-                let (end, durable) = (self.leaders.history_end(epoch), self.durable[server].last());
+                let (end, durable) = (self.leaders.history_end(epoch, leader), self.durable[server].last());
                 holds!("S22", durable >= end, "ACK({zxid}) of server {server}, where {durable:#x} is durable of {end:#x}");
             }
             Packet::Ack { zxid } if !leads => {
@@ -220,8 +242,7 @@ impl Ghosts {
     fn commit_decided(&mut self, leader: Host, zxid: Zxid) {
         let Some(membership) = &self.membership else { return };
         let Some(payload) = self.logs[leader].payload(zxid.0) else { return };
-        let has = |server: &Host| self.durable[*server].last() >= zxid.0 && self.logs[*server].has(zxid.0, payload);
-        let holders = (0..self.logs.len()).filter(has).map(|server| server as i64 + 1).collect();
+        let holders = self.holders(zxid.0, payload, None);
         holds!("S10", membership.is_quorum(&holders), "{zxid} is committed, and only {holders:?} have it durable");
         self.commit.decide(leader, zxid.0, payload);
     }

@@ -18,13 +18,13 @@ struct Committed {
 
 pub struct Prefix {
     committed: Vec<Committed>,
-    /// How many of them each server has applied.
-    applied: Vec<usize>,
+    /// The zxid of each server's tree.
+    at: Vec<i64>,
 }
 
 impl Prefix {
     pub fn new(servers: usize) -> Self {
-        Self { committed: Vec::new(), applied: vec![0; servers] }
+        Self { committed: Vec::new(), at: vec![0; servers] }
     }
 
     pub fn last(&self) -> i64 {
@@ -54,9 +54,8 @@ impl Prefix {
     /// yet, and shows it to nobody before it is committed.
     pub fn on_started(&mut self, server: Host, tree: &Tree) {
         let zxid = tree.last_zxid().0;
-        let upto = self.committed.partition_point(|committed| committed.zxid <= zxid);
-        self.applied[server] = upto;
-        if let Some(newest) = upto.checked_sub(1).map(|at| &mut self.committed[at])
+        self.at[server] = zxid;
+        if let Some(newest) = self.applied(server).checked_sub(1).map(|at| &mut self.committed[at])
             && newest.zxid == zxid
         {
             compare(server, newest, tree);
@@ -67,7 +66,7 @@ impl Prefix {
     pub fn check_serving(&mut self, server: Host, tree: &Tree) {
         self.on_started(server, tree);
         let zxid = tree.last_zxid();
-        let newest = self.applied[server].checked_sub(1).map_or(0, |at| self.committed[at].zxid);
+        let newest = self.applied(server).checked_sub(1).map_or(0, |at| self.committed[at].zxid);
         let is_epoch = zxid.counter() == 0 && zxid.0 > newest;
         holds!("S14", newest == zxid.0 || is_epoch, "server {server} serves {zxid}; up to there {newest:#x} is the last");
     }
@@ -75,11 +74,11 @@ impl Prefix {
     pub fn on_applied(&mut self, model: &mut Model, server: Host, tree: &Tree, payload: Option<&Bytes>) {
         let zxid = tree.last_zxid().0;
         let Some(payload) = payload else { broken!("S32", "server {server} applies {zxid:#x}, which it has not logged") };
-        let at = self.applied[server];
+        let at = self.applied(server);
         if at == self.committed.len() {
             self.commit(model, zxid, payload, None);
         }
-        self.applied[server] += 1;
+        self.at[server] = zxid;
         let next = &mut self.committed[at];
         holds!("S13", next.zxid == zxid, "server {server} applies {zxid:#x} where {:#x} is next", next.zxid);
         holds!("S8", next.payload == *payload, "server {server} applies another transaction at {zxid:#x}");
@@ -88,11 +87,17 @@ impl Prefix {
 
     /// Whether all of them have applied all.
     pub fn is_level(&self, servers: impl Iterator<Item = Host>) -> bool {
-        servers.into_iter().all(|server| self.applied[server] == self.committed.len())
+        servers.into_iter().all(|server| self.applied(server) == self.committed.len())
     }
 
+    /// How many of them a server has applied.
     pub fn applied(&self, server: Host) -> usize {
-        self.applied[server]
+        self.before(self.at[server] + 1)
+    }
+
+    /// How many there are before a zxid.
+    pub fn before(&self, zxid: i64) -> usize {
+        self.committed.partition_point(|committed| committed.zxid < zxid)
     }
 }
 
