@@ -36,8 +36,9 @@ impl Image for NoImage {
         none()
     }
 
+    /// There is nothing that could stay.
     fn destroy(&self) -> Result<(), ImageError> {
-        none()
+        Ok(())
     }
 }
 
