@@ -66,7 +66,11 @@ pub fn carry_out(shared: &Shared, queue: &LogQueue, files: &mut MemberFiles, job
         }
         MemberJob::Install { tree, rest } => {
             let _gate = shared.image.keep_out();
-            let Installed { snapshot, last, records } = or_die(files.install(&tree, &rest));
+            let Installed { snapshot, last, records, image } = or_die(files.install(&tree, &rest));
+            if let Err(error) = image {
+                // It takes no write any more, so its thread will give it up.
+                warn!("the image of the old tree could not be removed: {error}");
+            }
             info!("the leader's snapshot 0x{:x} has taken the place of everything before", snapshot.name.zxid);
             replace_tree(shared, *tree);
             shared.image.ask(ImageJob::Replaced(snapshot));
