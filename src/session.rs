@@ -53,6 +53,11 @@ impl SessionTable {
         ((now + i64::from(timeout_ms)) / self.tick_ms + 1) * self.tick_ms
     }
 
+    /// `None` for an unknown session.
+    pub fn timeout_ms(&self, session: SessionId) -> Option<i32> {
+        self.sessions.get(&session).map(|tracked| tracked.timeout_ms)
+    }
+
     /// Tracks a session from now on, with its whole timeout ahead.
     pub fn open(&mut self, session: SessionId, timeout_ms: i32, now: Mono) {
         self.remove(session);

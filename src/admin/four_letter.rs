@@ -166,7 +166,7 @@ fn execute(shared: &Shared, asking: &Conn, word: Word, argument: &[u8]) -> Strin
             let digests = shared.admin.questions.ask(shared, |node| node.digests().log().collect::<Vec<_>>());
             digests.map_or_else(not_serving, |digests| text::hash(&digests))
         }
-        Word::Isro => "rw".to_owned(),
+        Word::Isro => if shared.is_read_only() { "ro" } else { "rw" }.to_owned(),
         Word::Mntr => mntr(shared),
         Word::Ruok => "imok".to_owned(),
         Word::Srst => {
@@ -355,6 +355,7 @@ fn mntr(shared: &Shared) -> String {
     let mut gauges = Gauges {
         watches: shared.watches.lock().count(),
         sessions: stats.sessions,
+        local_sessions: stats.local_sessions,
         connections: shared.registry.len(),
         outstanding: shared.counters.outstanding.load(Ordering::Relaxed),
         drop_probability: shared.connection_tokens.as_ref().map_or(0.0, |tokens| tokens.lock().drop_probability()),

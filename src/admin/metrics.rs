@@ -35,6 +35,7 @@ pub struct Gauges {
     pub ephemerals: usize,
     pub watches: usize,
     pub sessions: usize,
+    pub local_sessions: usize,
     pub connections: usize,
     pub outstanding: usize,
     /// Of a new connection.
@@ -187,7 +188,7 @@ fn gauges<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a
     put("max_file_descriptor_count", Gauge(gauges.max_files));
     put("approximate_data_size", Gauge(gauges.data_bytes));
     put("open_file_descriptor_count", Gauge(gauges.open_files));
-    put("local_sessions", Gauge(0));
+    put("local_sessions", Gauge(gauges.local_sessions as i64));
     put("uptime", Gauge(gauges.uptime_ms));
     put("max_latency", Gauge(latency.max));
     put("outstanding_tls_handshake", Gauge(0));

@@ -552,6 +552,8 @@ struct Crowd {
     lost: u64,
     max_delay_ms: u64,
     heals_at: Mono,
+    /// When the last one arrived or will.
+    delivered: BTreeMap<(ServerId, ServerId), Mono>,
     looks: usize,
 }
 
@@ -584,6 +586,7 @@ impl Crowd {
             lost,
             max_delay_ms,
             heals_at: if lost > 0 { 5000 } else { 0 },
+            delivered: BTreeMap::new(),
             looks: 0,
         };
         for member in membership.members.values() {
@@ -667,7 +670,13 @@ impl Crowd {
         let copies = if bad && (self.seeded.below(1000) as u64) < self.lost { 0 } else { 1 + self.seeded.below(2) };
         for _ in 0..copies {
             let max_delay = if bad { self.max_delay_ms * 10 } else { self.max_delay_ms };
-            let delay = self.seeded.below(max_delay + 1);
+            let mut delay = self.seeded.below(max_delay + 1);
+            if !bad {
+                // A connection keeps the order; only a new one may bring something old.
+                let last = self.delivered.entry((from, to)).or_default();
+                *last = (*last).max(self.now + delay);
+                delay = *last - self.now;
+            }
             self.schedule(delay, Event::Notification { from, to, body: body.clone() });
         }
     }

@@ -830,7 +830,7 @@ mod tests {
     fn nothing_is_sent_again_while_nothing_was_delivered() {
         let mut three = Stand::new(3);
         let again = || vec![(1, bytes("a1")), (2, bytes("a2"))];
-        let mut resend = |three: &mut Stand| three.act(|links, now, out| links.resend(now, again(), out));
+        let resend = |three: &mut Stand| three.act(|links, now, out| links.resend(now, again(), out));
         assert_eq!(resend(&mut three), "dial#1 1 at 127.0.0.1:3881, dial#2 2 at 127.0.0.2:3882");
         three.closed(Conn(1));
         three.closed(Conn(2));

@@ -493,6 +493,14 @@ impl Task<'_> {
             debug!(peer = %self.conn.peer_text(), "ZooKeeperServer not running: a client is turned away");
             return Err(End::Refused);
         }
+        if self.shared.is_read_only() && read_only != Some(true) {
+            info!(
+                "Refusing session request for not-read-only client {}: this server has no leader and serves only those \
+                 who only read",
+                self.conn.peer_text()
+            );
+            return Err(End::Refused);
+        }
         let last_zxid = self.shared.tree.read().last_zxid();
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
         let deficit = self.pay(SessionId(request.session_id))?;

@@ -85,7 +85,13 @@ impl State {
 
     /// The answer to a ConnectRequest. Old clients, which did not send the readOnly byte, don't get it
     /// either.
-    pub fn write_connect_response(&mut self, session: SessionId, timeout_ms: i32, password: &[u8; 16]) {
+    pub fn write_connect_response(
+        &mut self,
+        session: SessionId,
+        timeout_ms: i32,
+        password: &[u8; 16],
+        is_read_only: bool,
+    ) {
         let start = self.out.len();
         let mut w = Writer::new(&mut self.out);
         w.int(0);
@@ -94,7 +100,7 @@ impl State {
         w.long(session.0);
         w.buffer(Some(password));
         if self.sent_read_only {
-            w.bool(false);
+            w.bool(is_read_only);
         }
         let length = (self.out.len() - start - 4) as i32;
         self.out[start..start + 4].copy_from_slice(&length.to_be_bytes());

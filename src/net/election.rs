@@ -7,7 +7,7 @@
 //! Java: `QuorumCnxManager` and its `Listener`, `SendWorker`, `RecvWorker`.
 
 use std::collections::BTreeMap;
-use std::future::{pending, poll_fn};
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -261,14 +261,7 @@ fn log_close(conn: Conn, why: &Why) {
 /// What was written goes out still, then the connection ends, at the latest after [`LINGER`].
 fn linger(mut socket: Socket) {
     if socket.writer.take().is_some() {
-        tokio::spawn(async move {
-            let all_gone = poll_fn(|cx| socket.tasks.poll_join_next(cx));
-            let _ = tokio::time::timeout(LINGER, async {
-                let mut all_gone = all_gone;
-                while (&mut all_gone).await.is_some() {}
-            })
-            .await;
-        });
+        tokio::spawn(tokio::time::timeout(LINGER, async move { while socket.tasks.join_next().await.is_some() {} }));
     }
 }
 

@@ -23,7 +23,7 @@ const DEFAULT_BACKLOG: i32 = 50;
 pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     let backlog = if backlog == -1 { DEFAULT_BACKLOG } else { backlog };
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
-        any(endpoint.port).into()
+        any_address(endpoint.port).into()
     } else {
         use std::net::ToSocketAddrs;
         let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
@@ -42,8 +42,8 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     Err(last.unwrap_or_else(|| anyhow::anyhow!("{endpoint} has no address")))
 }
 
-/// The addresses that stand for all, the one for both families first.
-fn any(port: u16) -> [SocketAddr; 2] {
+/// What stands for every address of the machine, best first.
+fn any_address(port: u16) -> [SocketAddr; 2] {
     let any: [IpAddr; 2] = [std::net::Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
     any.map(|ip| SocketAddr::new(ip, port))
 }
@@ -52,7 +52,7 @@ fn any(port: u16) -> [SocketAddr; 2] {
 /// each time, because the machine may have another address than before.
 pub(super) async fn bind_peer_port(endpoint: &Endpoint) -> io::Result<TcpListener> {
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
-        any(endpoint.port).into()
+        any_address(endpoint.port).into()
     } else {
         lookup_host((endpoint.host.as_str(), endpoint.port)).await?.collect()
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Duty;
 use crate::config::Membership;
 use crate::election;
 use crate::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
@@ -11,8 +12,8 @@ use crate::prepare::QuotaExceeded;
 use crate::proto::ErrorCode;
 use crate::storage::epoch::EpochFile;
 use crate::tree::Tree;
-use crate::zab::{Entry, Fault};
 use crate::zab::packet::Packet;
+use crate::zab::{Entry, Fault};
 
 #[derive(Debug)]
 pub enum Effect {
@@ -20,6 +21,10 @@ pub enum Effect {
     Append { first: Zxid, last: Zxid, records: Bytes },
     /// The connection has its session back.
     Attached { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// The connection has a session of its own that only this server knows of.
+    OpenedLocally { conn: ConnId, session: SessionId, timeout_ms: i32 },
+    /// Its session is over; say so, then close.
+    ClosedLocally { conn: ConnId, xid: i32 },
     /// There is no such session, or the password is wrong: say so, then close.
     Refused { conn: ConnId },
     /// Close without a word.
@@ -36,60 +41,121 @@ pub enum Effect {
 #[derive(Debug)]
 pub enum PeerEffect {
     /// Send one notification.
-    Vote { to: ServerId, body: Bytes },
+    Vote {
+        to: ServerId,
+        body: Bytes,
+    },
     /// If anything was delivered since, send these again; else dial everybody.
     VoteAgain(Vec<(ServerId, Bytes)>),
     /// Accept learners, until `StopListening`.
     Listen,
     StopListening,
     /// Connect to a leader: `LinkUp` or `LinkDown`.
-    Dial { link: LinkId, leader: ServerId },
-    Send { link: LinkId, packet: Packet },
+    Dial {
+        link: LinkId,
+        leader: ServerId,
+    },
+    Send {
+        link: LinkId,
+        packet: Packet,
+    },
     /// Say nothing more on this link.
-    CloseLink { link: LinkId },
+    CloseLink {
+        link: LinkId,
+    },
     /// Answered by `EpochSaved`.
-    SaveEpoch { file: EpochFile, epoch: i64 },
+    SaveEpoch {
+        file: EpochFile,
+        epoch: i64,
+    },
     /// Remove everything behind `target` from the log, and from the tree if that has `applied` more; answered by
     /// `Truncated`.
-    Truncate { target: Zxid, applied: Zxid },
+    Truncate {
+        target: Zxid,
+        applied: Zxid,
+    },
     /// Make this tree durable as a snapshot with `rest` in the log behind it, and put it into the Store;
     /// answered by `Installed`.
-    Install { tree: Box<Tree>, rest: Vec<Entry> },
+    Install {
+        tree: Box<Tree>,
+        rest: Vec<Entry>,
+    },
     /// Answered by `LogRead`.
-    ReadLog { link: LinkId, after: Zxid, upto: Zxid },
+    ReadLog {
+        link: LinkId,
+        after: Zxid,
+        upto: Zxid,
+    },
     /// Queue SNAP and a snapshot on the link: of what is applied now, or later; answered by `SnapshotSent`.
-    SendSnapshot { link: LinkId },
-    /// Clients are welcome; `forwarding` says that another server orders what they ask.
-    Serve { forwarding: bool },
+    SendSnapshot {
+        link: LinkId,
+    },
+    /// Clients are welcome; this becomes of what they ask.
+    Serve {
+        duty: Duty,
+    },
     /// They are not: every connection is closed, and nothing of the tree is shown.
     StopServing,
     /// The next start shall know this list of members, version included.
-    SaveConfig { members: Arc<Membership> },
+    SaveConfig {
+        members: Arc<Membership>,
+    },
     /// The process must end, and an operator has to act.
-    Exit { why: String },
+    Exit {
+        why: String,
+    },
 }
 
 /// What an operator should hear of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    Expired { session: SessionId, timeout_ms: i32 },
-    DigestMismatch { zxid: Zxid, expected: u64, actual: u64, first: bool },
+    Expired {
+        session: SessionId,
+        timeout_ms: i32,
+    },
+    DigestMismatch {
+        zxid: Zxid,
+        expected: u64,
+        actual: u64,
+        first: bool,
+    },
     QuotaExceeded(QuotaExceeded),
     LogFull,
     LogRoom,
     /// An election begins.
-    Looking { last: Zxid, epoch: i64 },
-    Leading { last: Zxid },
-    Following { leader: ServerId },
-    Observing { leader: ServerId },
+    Looking {
+        last: Zxid,
+        epoch: i64,
+    },
+    Leading {
+        last: Zxid,
+    },
+    Following {
+        leader: ServerId,
+    },
+    Observing {
+        leader: ServerId,
+    },
     /// The role has come so far that clients are served.
-    Serving { epoch: i64, election_ms: i64 },
+    Serving {
+        epoch: i64,
+        election_ms: i64,
+    },
     RoleEnded(Fault),
-    LinkClosed { link: LinkId, why: Fault },
+    LinkClosed {
+        link: LinkId,
+        why: Fault,
+    },
     /// The member list has a higher version now.
-    NewerConfig { from: i64, to: i64 },
+    NewerConfig {
+        from: i64,
+        to: i64,
+    },
     /// Another server's list is newer and has other members; it is not listened to.
-    OtherMembers { from: ServerId, text: String },
+    OtherMembers {
+        from: ServerId,
+        text: String,
+    },
 }
 
 impl PeerEffect {

@@ -19,8 +19,8 @@ use super::member::Role;
 use super::{Asked, Deliver, Duty, Effect, Node, Origin, reply};
 use crate::acl::Identity;
 use crate::id::{ConnId, SessionId, Zxid};
-use crate::proto::op;
 use crate::proto::request::Write;
+use crate::proto::{ErrorCode, op};
 use crate::session::{self, Mono};
 use crate::tree::Tree;
 use crate::txn::Header;
@@ -58,10 +58,6 @@ struct PendingSync {
 impl Forwarding {
     pub fn clear(&mut self) {
         *self = Self::default();
-    }
-
-    pub fn on_touched(&mut self, touched: &[(SessionId, i32, Mono)]) {
-        self.touched.extend(touched.iter().map(|(session, timeout_ms, _)| (*session, *timeout_ms)));
     }
 
     pub fn on_disconnected(&mut self, conn: ConnId, session: SessionId) {
@@ -126,6 +122,9 @@ impl Node {
 
     pub(super) fn on_sync(&mut self, asked: Asked, path: Option<Text>, raw: Raw, effects: &mut Vec<Effect>) {
         let Asked { conn, session, xid, identities } = asked;
+        if self.duty == Duty::ReadOnly {
+            return effects.push(Effect::WriteRefused { conn, xid, error: ErrorCode::NotReadOnly });
+        }
         if self.duty != Duty::Forward || self.attached.get(&session) != Some(&conn) {
             return effects.push(Effect::Close { conn });
         }
@@ -134,7 +133,13 @@ impl Node {
         self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
     }
 
-    fn ask(&mut self, request: Forwarded) {
+    pub(super) fn on_touched(&mut self, touched: &[(SessionId, i32, Mono)]) {
+        let local = &self.local;
+        let touched = touched.iter().filter(|(session, ..)| !local.knows(*session));
+        self.forwarding.touched.extend(touched.map(|(session, timeout_ms, _)| (*session, *timeout_ms)));
+    }
+
+    pub(super) fn ask(&mut self, request: Forwarded) {
         if let Some((Role::Learning(learner), out)) = self.role() {
             learner.request(request, out);
         }
@@ -142,7 +147,7 @@ impl Node {
 
     pub(super) fn on_leader(&mut self, now: Now, message: FromLeader, effects: &mut Vec<Effect>) {
         match message {
-            FromLeader::Revalidated { session, valid } => self.on_revalidated(now, SessionId(session), valid, effects),
+            FromLeader::Revalidated { session, valid } => self.on_revalidated(SessionId(session), valid, effects),
             FromLeader::Synced => {
                 let shows = self.committed;
                 // One that nobody asked for is Java's to explain.
@@ -163,7 +168,7 @@ impl Node {
         }
     }
 
-    fn on_revalidated(&mut self, now: Now, session: SessionId, valid: bool, effects: &mut Vec<Effect>) {
+    fn on_revalidated(&mut self, session: SessionId, valid: bool, effects: &mut Vec<Effect>) {
         let Some(at) = self.forwarding.revalidations.iter().position(|asked| asked.session == session) else { return };
         let Revalidation { conn, timeout_ms, .. } = self.forwarding.revalidations.remove(at).expect("just found");
         if !valid {
@@ -172,7 +177,7 @@ impl Node {
         if let Some(old) = self.attached.insert(session, conn) {
             effects.push(Effect::Close { conn: old });
         }
-        self.forwarding.on_touched(&[(session, timeout_ms, now.mono)]);
+        self.forwarding.touched.insert(session, timeout_ms);
         effects.push(Effect::Attached { conn, session, timeout_ms });
     }
 

@@ -56,25 +56,54 @@ pub struct Raw {
 #[derive(Debug)]
 pub enum PeerInput {
     /// Over an election connection, from the server at its other end.
-    Notification { from: ServerId, body: Bytes },
+    Notification {
+        from: ServerId,
+        body: Bytes,
+    },
     /// The port for learners could not be opened.
-    NotListening { why: String },
+    NotListening {
+        why: String,
+    },
     /// Our listener accepted a learner, or the leader that we dialled answered.
-    LinkUp { link: LinkId },
-    Packets { link: LinkId, packets: Vec<Packet>, room: Room },
+    LinkUp {
+        link: LinkId,
+    },
+    Packets {
+        link: LinkId,
+        packets: Vec<Packet>,
+        room: Room,
+    },
     /// A part of a snapshot came.
-    SnapshotProgress { link: LinkId },
+    SnapshotProgress {
+        link: LinkId,
+    },
     /// The whole of the snapshot behind the SNAP that came before. Its tree has no zxid yet.
-    SnapshotReceived { link: LinkId, tree: Box<Tree> },
-    LinkDown { link: LinkId },
-    EpochSaved { file: EpochFile, epoch: i64 },
+    SnapshotReceived {
+        link: LinkId,
+        tree: Box<Tree>,
+    },
+    LinkDown {
+        link: LinkId,
+    },
+    EpochSaved {
+        file: EpochFile,
+        epoch: i64,
+    },
     Truncated(Truncation),
     /// The tree that was installed is the Store's now, and durable.
-    Installed { last: Zxid },
+    Installed {
+        last: Zxid,
+    },
     /// SNAP and the state of this zxid are queued on the link.
-    SnapshotSent { link: LinkId, zxid: Zxid },
+    SnapshotSent {
+        link: LinkId,
+        zxid: Zxid,
+    },
     /// `None`: the log on disk does not reach back so far.
-    LogRead { link: LinkId, entries: Option<Vec<Entry>> },
+    LogRead {
+        link: LinkId,
+        entries: Option<Vec<Entry>>,
+    },
 }
 
 /// Something of the shell's that lives until the packets were dealt with: whoever sent them may send more then.

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::input::Now;
 use super::member::Role;
-use super::{Asks, Duty, Effect, Node};
+use super::{Asks, Duty, Effect, Node, local};
 use crate::acl::Identity;
 use crate::id::{LinkId, SessionId};
 use crate::proto::request::{Frame, Request, Write, decode};
@@ -107,6 +107,8 @@ impl Node {
         }
         let check = match self.sessions.liveness(session) {
             Liveness::Open => self.owners.check(session, owner),
+            // It may be a local session of the server that made it.
+            Liveness::Unknown if self.local.is_enabled() && !self.is_own(session) => Ok(()),
             Liveness::Closing | Liveness::Unknown => Err(ErrorCode::SessionExpired),
         };
         // Java does not look at the owner here; a close that a learner has forwarded is its client's own.
@@ -116,15 +118,22 @@ impl Node {
             _ => return self.refuse(now, tree, session, cxid),
         };
         let identities: Vec<Identity> = match identities {
-            Some(given) => given
-                .into_iter()
-                .filter_map(|id| Some(Identity { scheme: id.scheme?, id: id.id? }))
-                .collect(),
+            Some(given) => {
+                given.into_iter().filter_map(|id| Some(Identity { scheme: id.scheme?, id: id.id? })).collect()
+            }
             None if write == Write::CloseSession => Vec::new(),
             None => return self.refuse(now, tree, session, cxid),
         };
+        // An ephemeral node needs a session that all know.
+        let is_global = self.sessions.liveness(session) == Liveness::Open;
+        let check = if local::makes_ephemeral(&write) && !is_global { Err(ErrorCode::SessionExpired) } else { check };
         let asks = Asks { session, cxid, identities: &identities, check };
         self.order(now, tree, asks, &write, None, effects);
+    }
+
+    /// Whether this server made the session.
+    fn is_own(&self, session: SessionId) -> bool {
+        (session.0 >> 56) as u8 == self.server_id
     }
 
     /// The learner waits for a transaction, whatever it sent (quorum-protocol 10, H1).

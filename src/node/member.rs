@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::effect::{Effect, Notice, PeerEffect};
 use super::input::{Now, PeerInput, Truncation};
+use super::local::LocalRules;
 use super::stats::{LeadingStats, RoleKind, RoleStats};
 use super::{Announce, Deliver, Duty, InFlight, Node};
 use crate::config::{MultiAddress, Role as MemberRole, parse_members};
@@ -48,6 +49,9 @@ pub struct MemberRules {
     pub multi_address: MultiAddress,
     /// A leader serves clients too: `leaderServes`.
     pub leader_serves: bool,
+    pub local_sessions: Option<LocalRules>,
+    /// After how long without a leader those are served who only read; `None`: never.
+    pub read_only_after_ms: Option<Mono>,
 }
 
 /// What a start found in the directories of a member.
@@ -143,12 +147,17 @@ impl Member {
     pub fn next_deadline(&self, duty: Duty) -> Mono {
         let role = match &self.role {
             Role::Settling => self.look_at,
-            Role::Looking => Mono::MAX,
+            Role::Looking if duty == Duty::None => self.read_only_at().unwrap_or(Mono::MAX),
+            Role::Looking => self.next_touch,
             Role::Leading(leader) => leader.next_deadline().unwrap_or(Mono::MAX),
             Role::Learning(learner) => learner.next_deadline().unwrap_or(Mono::MAX),
         };
         let role = if duty == Duty::Forward { role.min(self.next_touch) } else { role };
         self.election.next_deadline().map_or(role, |election| election.min(role))
+    }
+
+    fn read_only_at(&self) -> Option<Mono> {
+        Some(self.looking_since + self.rules.read_only_after_ms?)
     }
 
     pub fn stats(&self) -> RoleStats {
@@ -336,7 +345,7 @@ impl Node {
         }
     }
 
-    pub(super) fn on_member_time(&mut self, now: Now) {
+    pub(super) fn on_member_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
         member.election.on_time(now.mono, &mut member.votes);
         member.next_touch = now.mono + (self.tick_ms / TOUCHES_PER_TICK).max(1);
@@ -345,6 +354,29 @@ impl Node {
             Role::Learning(learner) => learner.on_time(now.mono, &mut member.out),
             Role::Settling | Role::Looking => {}
         }
+        self.serve_read_only(now, effects);
+    }
+
+    /// Who only reads may do so while there is no leader.
+    fn serve_read_only(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(member) = &self.member else { return };
+        let is_time = member.read_only_at().is_some_and(|at| now.mono >= at);
+        if is_time && self.duty == Duty::None && matches!(member.role, Role::Looking) {
+            self.duty = Duty::ReadOnly;
+            effects.push(Effect::Peer(PeerEffect::Serve { duty: Duty::ReadOnly }));
+        }
+    }
+
+    fn stop_serving(&mut self, effects: &mut Vec<Effect>) {
+        if self.duty != Duty::None {
+            self.duty = Duty::None;
+            effects.push(Effect::Peer(PeerEffect::StopServing));
+        }
+        self.sessions = crate::session::SessionTable::new(self.tick_ms);
+        self.attached.clear();
+        self.owners.clear();
+        self.forwarding.clear();
+        self.local.clear();
     }
 
     /// The disk took nothing of what was sent to it after `durable`. Who cannot write can neither lead nor
@@ -502,14 +534,7 @@ impl Node {
         effects.push(Effect::Peer(effect));
     }
 
-    fn install(
-        &mut self,
-        now: Now,
-        upto: Zxid,
-        entries: Vec<Entry>,
-        rest: Vec<Entry>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn install(&mut self, now: Now, upto: Zxid, entries: Vec<Entry>, rest: Vec<Entry>, effects: &mut Vec<Effect>) {
         let Some(mut tree) = self.member().received.take() else {
             return self.end_role(now, Fault::Protocol("NEWLEADER came before the snapshot".to_owned()), effects);
         };
@@ -552,6 +577,7 @@ impl Node {
     }
 
     fn begin_role(&mut self, now: Now, vote: Vote, effects: &mut Vec<Effect>) {
+        self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
         let last = member.history.last();
         let Member { rules, election, role, epochs, out, next_link, link: own, is_blank, want, .. } = &mut **member;
@@ -615,19 +641,12 @@ impl Node {
             effects.push(Effect::Peer(PeerEffect::Exit { why: why.clone() }));
         }
         effects.push(Effect::Notice(Notice::RoleEnded(fault)));
-        if self.duty != Duty::None {
-            self.duty = Duty::None;
-            effects.push(Effect::Peer(PeerEffect::StopServing));
-        }
         // A leader's epoch began behind the end of its log, and what comes next may stand before that.
-        let last = member.history.last();
+        let last = self.member().history.last();
         self.last_prepared = last;
         self.durable = self.durable.min(last);
         self.in_flight.iter_mut().for_each(|in_flight| in_flight.origin = None);
-        self.sessions = crate::session::SessionTable::new(self.tick_ms);
-        self.attached.clear();
-        self.owners.clear();
-        self.forwarding.clear();
+        self.stop_serving(effects);
     }
 
     pub(super) fn may_begin_to_serve(&self) -> bool {
@@ -665,7 +684,7 @@ impl Node {
             leader.on_serving(now.mono, out);
         }
         if duty == Duty::Forward || member.rules.leader_serves {
-            effects.push(Effect::Peer(PeerEffect::Serve { forwarding: duty == Duty::Forward }));
+            effects.push(Effect::Peer(PeerEffect::Serve { duty }));
         }
         self.carry_out(now, tree, effects);
     }

@@ -16,6 +16,7 @@ pub mod effect;
 mod forward;
 pub mod input;
 mod lead;
+pub mod local;
 pub mod member;
 pub mod read;
 pub mod reaper;
@@ -46,6 +47,7 @@ use effect::{Effect, Notice};
 use forward::Forwarding;
 use input::{Input, Now};
 use lead::{Owner, Owners};
+use local::LocalSessions;
 use member::{Found, Member, MemberRules};
 use reaper::{Reaper, ReaperRules};
 use stats::NodeStats;
@@ -82,6 +84,8 @@ pub enum Duty {
     Order,
     /// The leader is asked.
     Forward,
+    /// It is refused, unless it only reads: there is no leader.
+    ReadOnly,
 }
 
 #[derive(Debug)]
@@ -100,6 +104,7 @@ struct Origin {
 #[derive(Debug)]
 pub struct Node {
     tick_ms: i64,
+    server_id: u8,
     preparer: Preparer,
     sessions: SessionTable,
     ids: SessionIds,
@@ -108,6 +113,8 @@ pub struct Node {
     duty: Duty,
     /// `None` standalone.
     member: Option<Box<Member>>,
+    /// Sessions that only this server knows of.
+    local: LocalSessions,
     /// Through which server each session speaks.
     owners: Owners,
     /// What the leader was asked and has not answered.
@@ -143,12 +150,14 @@ impl Node {
         }
         Self {
             tick_ms,
+            server_id: rules.server_id,
             preparer: Preparer::new(rules.prepare, tree),
             sessions,
             ids: SessionIds::new(rules.server_id, millis),
             attached: HashMap::default(),
             duty: Duty::Order,
             member: None,
+            local: LocalSessions::new(None, tick_ms),
             owners: Owners::default(),
             forwarding: Forwarding::default(),
             reaper: Reaper::new(rules.reaper, now),
@@ -181,6 +190,7 @@ impl Node {
         node.sessions = SessionTable::new(node.tick_ms);
         node.committed = tree.last_zxid();
         node.load_tail(&found.tail);
+        node.local = LocalSessions::new(member.local_sessions, node.tick_ms);
         node.member = Some(Box::new(Member::new(member, tree.last_zxid(), found, now)));
         node
     }
@@ -193,6 +203,7 @@ impl Node {
         NodeStats {
             in_flight: self.in_flight.len(),
             sessions: self.sessions.len(),
+            local_sessions: self.local.len(),
             role: self.member.as_ref().map(|member| member.stats()),
             digest_mismatches: self.digests.mismatches(),
             changes_queued: self.preparer.changes_queued(),
@@ -217,6 +228,7 @@ impl Node {
     /// When [`Input::Time`] is due next.
     pub fn next_deadline(&self) -> Mono {
         let member = self.member.as_ref().map_or(Mono::MAX, |member| member.next_deadline(self.duty));
+        let member = self.local.next_deadline().map_or(member, |expiry| expiry.min(member));
         if self.duty != Duty::Order {
             return member;
         }
@@ -232,8 +244,13 @@ impl Node {
             }
             Input::Write { conn, session, xid, write, raw, identities } => {
                 let asked = Asked { conn, session, xid, identities };
+                let is_local = self.local.knows(session);
+                if is_local && !self.is_for_all(now, tree, &asked, &write, effects) {
+                    return;
+                }
                 match self.duty {
-                    Duty::None => effects.push(Effect::Close { conn }),
+                    Duty::Order if is_local => self.order_local(now, tree, asked, &write, effects),
+                    Duty::None | Duty::ReadOnly => effects.push(Effect::Close { conn }),
                     Duty::Order => self.on_write(now, tree, asked, &write, effects),
                     Duty::Forward => self.forward_write(asked, &write, raw, effects),
                 }
@@ -286,6 +303,9 @@ impl Node {
     ) {
         if self.duty == Duty::None || self.disk_full && session == SessionId::NONE {
             return effects.push(Effect::Close { conn });
+        }
+        if self.connect_locally(now, conn, session, password, timeout_ms, effects) {
+            return;
         }
         if self.duty == Duty::Forward {
             return self.forward_connect(conn, session, password, timeout_ms, effects);
@@ -372,10 +392,11 @@ impl Node {
     }
 
     fn on_time(&mut self, now: Now, tree: &Tree, touched: &[(SessionId, i32, Mono)], effects: &mut Vec<Effect>) {
-        self.on_member_time(now);
+        self.on_member_time(now, effects);
+        self.expire_local(now, touched, effects);
         match self.duty {
-            Duty::None => return,
-            Duty::Forward => return self.forwarding.on_touched(touched),
+            Duty::None | Duty::ReadOnly => return,
+            Duty::Forward => return self.on_touched(touched),
             Duty::Order => {}
         }
         for (session, timeout_ms, at) in touched {
@@ -502,6 +523,10 @@ impl Node {
             }
         }
         match (&txn, origin) {
+            (Txn::CreateSession { .. }, None) => {
+                // It was local, here or on the server from which it has moved.
+                self.local.remove(header.session);
+            }
             (Txn::CreateSession { timeout_ms }, Some(Origin { conn, .. })) => {
                 if self.duty == Duty::Forward {
                     self.attached.insert(header.session, conn);

@@ -18,6 +18,7 @@ pub struct NodeStats {
     /// Changes of nodes that were prepared, and those of them that need not be remembered any more.
     pub changes_queued: u64,
     pub changes_removed: u64,
+    pub local_sessions: usize,
     /// `None` standalone.
     pub role: Option<RoleStats>,
 }

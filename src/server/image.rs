@@ -117,12 +117,7 @@ impl<I: Image> ImageTask<I>
 where
     I::View: Send + 'static,
 {
-    pub fn new(
-        image: I,
-        keeper: Keeper,
-        upkeep: Upkeep,
-        learners: Option<Box<dyn Learners<I::View> + Send>>,
-    ) -> Self {
+    pub fn new(image: I, keeper: Keeper, upkeep: Upkeep, learners: Option<Box<dyn Learners<I::View> + Send>>) -> Self {
         let purger = Purger::default();
         Self {
             image,
@@ -327,6 +322,8 @@ where
                 }
                 Written::Later(rest) => capture = rest,
             }
+        } else if task.keeper.is_quiet(now_ms()) {
+            flush(task, now_ms())?;
         }
         if saved >= applied {
             task.send(wanted)?;
@@ -357,6 +354,13 @@ fn yield_to_requests() {
     }
 }
 
+/// A batch is tens of megabytes in small blocks, and the allocator waits for further calls of this thread
+/// before it gives up what was freed of it: those come with the next batch, or never.
+fn give_memory_back() {
+    // SAFETY: no pointers, and it may be called at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 enum Written {
     All(Zxid),
     /// Where the tree's last transaction stands in the log is not known yet.
@@ -385,9 +389,17 @@ fn write<I: Image>(
         }
     };
     task.image.write(&batch)?;
-    if task.keeper.on_written(batch.bytes(), begun_ms, now_ms()) {
-        task.image.flush()?;
-        task.keeper.on_flushed(now_ms());
+    let bytes = batch.bytes();
+    drop(batch);
+    give_memory_back();
+    if task.keeper.on_written(bytes, begun_ms, now_ms()) {
+        flush(task, now_ms())?;
     }
     Ok(Written::All(zxid))
+}
+
+fn flush<I: Image>(task: &mut ImageTask<I>, now_ms: u64) -> Result<(), ImageError> {
+    task.image.flush()?;
+    task.keeper.on_flushed(now_ms);
+    Ok(())
 }

@@ -113,9 +113,15 @@ impl Shared {
         self.duty.load(Ordering::Acquire) != Duty::None as u8
     }
 
-    /// Whether another server orders what clients ask.
+    /// Whether what clients ask is ordered by another server, or by none.
     pub fn is_forwarding(&self) -> bool {
-        self.duty.load(Ordering::Acquire) == Duty::Forward as u8
+        let duty = self.duty.load(Ordering::Acquire);
+        duty == Duty::Forward as u8 || duty == Duty::ReadOnly as u8
+    }
+
+    /// Whether only those are served who only read.
+    pub fn is_read_only(&self) -> bool {
+        self.duty.load(Ordering::Acquire) == Duty::ReadOnly as u8
     }
 
     fn serve(&self, duty: Duty) {
@@ -322,7 +328,7 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
             Effect::Append { first, last, records } => hands.log.append(first, last, records),
             Effect::Attached { conn, session, timeout_ms } => {
                 with_conn(shared, conn, |conn, state| {
-                    if open_session(conn, state, session, timeout_ms) {
+                    if open_session(shared, conn, state, session, timeout_ms) {
                         state.stats.sent += 1;
                         shared.counters.sent.fetch_add(1, Ordering::Relaxed);
                         shared.counters.measures.lock().revalidations += 1;
@@ -332,32 +338,43 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
             Effect::Refused { conn } => with_conn(shared, conn, |conn, state| {
                 let (session, peer) = (state.asked_session, conn.peer_text());
                 info!("Invalid session 0x{session:x} for client {peer}, probably expired");
-                state.write_connect_response(SessionId::NONE, 0, &[0; 16]);
+                state.write_connect_response(SessionId::NONE, 0, &[0; 16], shared.is_read_only());
                 state.phase = Phase::Closing;
             }),
             Effect::Close { conn } => with_conn(shared, conn, |_, state| state.close()),
-            Effect::WriteRefused { conn, xid, error } => {
-                let mut woken = Vec::new();
-                {
-                    let tree = shared.tree.read();
-                    let mut watches = shared.watches.lock();
-                    let zxid = tree.last_zxid();
-                    let mut delivery = Delivery::new(shared, &mut woken);
-                    delivery.answer(conn, &tree, &mut watches, |out| {
-                        reply::write_header(out, xid, zxid, error.code());
-                    });
-                }
-                woken.into_iter().for_each(|conn| conn.wake_up());
-            }
+            Effect::WriteRefused { conn, xid, error } => answer_now(shared, conn, xid, error.code()),
             Effect::Notice(Notice::QuotaExceeded(exceeded)) => shared.admin.on_quota_exceeded(shared, &exceeded),
             Effect::Notice(notice) => log_notice(&notice),
-            Effect::Peer(PeerEffect::Serve { forwarding }) => {
-                shared.serve(if forwarding { Duty::Forward } else { Duty::Order });
+            Effect::Peer(PeerEffect::Serve { duty }) => shared.serve(duty),
+            Effect::OpenedLocally { conn, session, timeout_ms } => {
+                with_conn(shared, conn, |conn, state| {
+                    if open_session(shared, conn, state, session, timeout_ms) {
+                        state.stats.sent += 1;
+                        shared.counters.sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            Effect::ClosedLocally { conn, xid } => {
+                answer_now(shared, conn, xid, 0);
+                with_conn(shared, conn, |_, state| state.close());
             }
             Effect::Peer(PeerEffect::StopServing) => shared.stop_serving(),
             Effect::Peer(effect) => hands.peers.as_ref().expect("a member has peers").carry_out(effect),
         }
     }
+}
+
+/// Answers the oldest write of a connection without a transaction.
+fn answer_now(shared: &Shared, conn: ConnId, xid: i32, error: i32) {
+    let mut woken = Vec::new();
+    {
+        let tree = shared.tree.read();
+        let mut watches = shared.watches.lock();
+        let zxid = tree.last_zxid();
+        let mut delivery = Delivery::new(shared, &mut woken);
+        delivery.answer(conn, &tree, &mut watches, |out| reply::write_header(out, xid, zxid, error));
+    }
+    woken.into_iter().for_each(|conn| conn.wake_up());
 }
 
 fn with_conn(shared: &Shared, id: ConnId, act: impl FnOnce(&Conn, &mut State)) {
@@ -368,13 +385,13 @@ fn with_conn(shared: &Shared, id: ConnId, act: impl FnOnce(&Conn, &mut State)) {
 }
 
 /// False if the connection does not wait for it any more.
-fn open_session(conn: &Conn, state: &mut State, session: SessionId, timeout_ms: i32) -> bool {
+fn open_session(shared: &Shared, conn: &Conn, state: &mut State, session: SessionId, timeout_ms: i32) -> bool {
     if state.phase != Phase::Connecting {
         return false;
     }
     conn.timeout_ms.store(timeout_ms, Ordering::Relaxed);
     conn.session.store(session.0, Ordering::Relaxed);
-    state.write_connect_response(session, timeout_ms, &password(session));
+    state.write_connect_response(session, timeout_ms, &password(session), shared.is_read_only());
     state.phase = Phase::Open;
     debug!(peer = %conn.peer_text(), "Established session 0x{session:x} with negotiated timeout {timeout_ms}");
     true
@@ -410,9 +427,9 @@ fn log_notice(notice: &Notice) {
         }
         Notice::RoleEnded(fault) => warn!("the role has ended, a new election follows: {fault}"),
         Notice::LinkClosed { link, why } => warn!(%link, "closing the link to a learner: {why}"),
-        Notice::OtherMembers { from, text } => warn!(
-            "server {from} has a newer list of other members, and is not listened to: {text}"
-        ),
+        Notice::OtherMembers { from, text } => {
+            warn!("server {from} has a newer list of other members, and is not listened to: {text}")
+        }
         Notice::NewerConfig { from, to } => info!("the list of members has version {to:x} now, and had {from:x}"),
     }
 }
@@ -505,11 +522,11 @@ impl Deliver for Delivery<'_> {
     }
 
     fn session_opened(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
-        let now = self.now;
+        let (now, shared) = (self.now, self.shared);
         let mut opened = 0;
         self.with(conn, |conn, state, replies| {
             let start = state.out.len();
-            if open_session(conn, state, session, timeout_ms) {
+            if open_session(shared, conn, state, session, timeout_ms) {
                 let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked, held: None };
                 let latency = state.stats.on_answered(asked, state.stats.last_zxid, now);
                 replies.add_update(latency, state.out.len() - start);

@@ -17,14 +17,14 @@ use super::log::{LogQueue, MemberJob, or_die};
 use super::start::{self, ServerImage};
 use crate::config::{self, Endpoint, Membership};
 use crate::disk::{self, FileDisk};
-use crate::id::{LinkId, ServerId, Zxid};
 use crate::election;
+use crate::id::{LinkId, ServerId, Zxid};
 use crate::net::election::{Deliver, ElectionNet, ElectionNetRules};
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
 use crate::node::input::{Input, PeerInput, Room, Truncation};
-use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::Recovered;
+use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::member::{Installed, MemberStore, Truncated, read_log};
 use crate::tree::{Tree, stream};
 use crate::zab::packet::Packet;
@@ -94,12 +94,7 @@ pub struct Peers {
 
 impl Peers {
     /// Opens the election port and connects to nobody yet.
-    pub fn start(
-        shared: &Arc<Shared>,
-        queue: &Arc<LogQueue>,
-        logs: &Arc<FileDisk>,
-        runtime: &Handle,
-    ) -> Self {
+    pub fn start(shared: &Arc<Shared>, queue: &Arc<LogQueue>, logs: &Arc<FileDisk>, runtime: &Handle) -> Self {
         let links = Links::new(link_rules(shared), runtime.clone(), {
             let shared = shared.clone();
             Box::new(move |event| on_link_event(&shared, event))
@@ -297,7 +292,12 @@ impl LearnerLinks {
         self.send(link, zxid, move |out| out.write_all(&written?));
     }
 
-    fn send(&self, link: LinkId, zxid: Zxid, write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static) {
+    fn send(
+        &self,
+        link: LinkId,
+        zxid: Zxid,
+        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static,
+    ) {
         info!(%link, "sending a snapshot of 0x{zxid:x} to a learner");
         self.links.send(link, &Packet::Snap { zxid });
         self.links.send_snapshot(link, write);
@@ -315,4 +315,3 @@ impl<V: View + Send + 'static> Learners<V> for LearnerLinks {
         LearnerLinks::send_tree(self, link);
     }
 }
-

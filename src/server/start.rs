@@ -22,25 +22,26 @@ use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir};
 use crate::disk::{self, FileDisk, Lock};
+use crate::election::ElectionRules;
 use crate::id::Zxid;
 use crate::net::listen;
-use crate::node::reaper::ReaperRules;
-use crate::election::ElectionRules;
+use crate::node::local::LocalRules;
 use crate::node::member::{Found, MemberRules};
+use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
 use crate::storage::image::{Image, Keeper, Progress};
-use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::member::{MemberStore, OpenedMember};
+use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{
     Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, SnapshotId, StorageError, recover,
     write_tree,
 };
 use crate::tree::TreeRules;
+use crate::tree::snapshot::Compression;
 use crate::zab::leader::LeaderRules;
 use crate::zab::learner::LearnerRules;
 use crate::zab::packet::FeatureLevel;
-use crate::tree::snapshot::Compression;
 
 /// What a process ends with when its storage fails, as Java's does.
 pub const EXIT_STORAGE: i32 = 10;
@@ -442,6 +443,10 @@ fn member_rules(config: &Config) -> MemberRules {
         follows_config: ensemble.reconfig_enabled,
         multi_address: ensemble.multi_address,
         leader_serves: ensemble.leader_serves,
+        local_sessions: node
+            .local_sessions_enabled
+            .then_some(LocalRules { upgrade: node.local_sessions_upgrading_enabled }),
+        read_only_after_ms: node.read_only_mode_enabled.then(|| tick_ms.max(2000)),
     }
 }
 

@@ -23,9 +23,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::history::{History, Plan};
-use super::packet::{FeatureLevel, LearnerInfo, Packet};
+use super::packet::{FeatureLevel, LearnerInfo, PROTOCOL, Packet};
 use super::quorum::{AckSet, votes};
-use super::{Effect, Entry, Fault, FromLearner, PROTOCOL, beginning_of, epoch_of};
+use super::{Effect, Entry, Fault, FromLearner, beginning_of, epoch_of};
 use crate::config::{Membership, Role};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::session::Mono;
@@ -265,6 +265,13 @@ impl Leader {
             return None;
         }
         Some(self.last_proposed.next())
+    }
+
+    /// As if the epoch's transactions up to this counter had come and gone.
+    #[cfg(test)]
+    pub fn pass_by(&mut self, counter: u32) {
+        self.last_proposed = Zxid(beginning_of(self.epoch).0 + i64::from(counter));
+        self.committed = self.last_proposed;
     }
 
     /// The [`History`] must keep everything behind this.

@@ -22,8 +22,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::packet::{FeatureLevel, Forwarded, LearnerInfo, Packet, Touched};
-use super::{Effect, Entry, Fault, FromLeader, PROTOCOL, beginning_of, epoch_of};
+use super::packet::{FeatureLevel, Forwarded, LearnerInfo, PROTOCOL, Packet, Touched};
+use super::{Effect, Entry, Fault, FromLeader, beginning_of, epoch_of};
 use crate::config::Role;
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::session::Mono;

@@ -32,10 +32,6 @@ use crate::id::{LinkId, ServerId, Zxid};
 use crate::storage::epoch::EpochFile;
 use packet::{Forwarded, Packet, Touched};
 
-/// The protocol version of a learner and of a leader since ZooKeeper 3.4; a learner that names a lower one speaks
-/// an older protocol.
-pub const PROTOCOL: i32 = 0x10000;
-
 /// A transaction as agreement sees it: its place, and bytes that nobody here looks into (the payload of a log
 /// record, which is also that of a PROPOSAL).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,7 +67,8 @@ pub enum Effect {
     },
     /// A learner's log goes on with this; answered by `on_durable`, with this or a later zxid.
     Append(Entry),
-    /// Remove everything behind this from the log; answered by `on_truncated`.
+    /// Remove everything behind this from the log; answered by `on_truncated` with what the log ends with then,
+    /// or with nothing if that would leave no tree to begin with: then nothing was changed.
     Truncate {
         target: Zxid,
     },
@@ -84,14 +81,17 @@ pub enum Effect {
         rest: Vec<Entry>,
     },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
-    /// `on_log_read`.
+    /// `on_log_read`, with all of them or, if the log does not reach back so far or they are too many to be worth
+    /// it, with nothing.
     ReadLog {
         link: LinkId,
         after: Zxid,
         upto: Zxid,
     },
-    /// A leader wants a SNAP packet and the snapshot behind it on this link: of some zxid at or behind the last
-    /// one that is applied now. Answered by `on_snapshot_sent` with that zxid.
+    /// A leader wants a SNAP packet and the snapshot behind it on this link, of whatever is applied, or a little
+    /// earlier: the window, or the log on disk, must reach back to it. Answered by `on_snapshot_sent` with its
+    /// zxid. Until then nothing else is sent on the link, and whoever carries the stream must close a link that
+    /// takes no more bytes.
     SendSnapshot {
         link: LinkId,
     },
@@ -188,3 +188,6 @@ pub fn beginning_of(epoch: i64) -> Zxid {
 pub fn epoch_of(zxid: Zxid) -> i64 {
     zxid.0 >> 32
 }
+
+#[cfg(test)]
+mod tests;
