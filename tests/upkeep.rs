@@ -456,7 +456,7 @@ fn a_truncation_sets_newer_snapshots_aside_and_needs_no_exact_target() {
     let after = open(&world).unwrap();
     assert_eq!(after.last_zxid, Zxid(25));
     assert_eq!(after.tree.node_count(), before.tree.node_count() - 25);
-    assert!(world.snap.names().contains(&"aside.snapshot.32".to_owned()));
+    assert!(world.snap.names().contains(&"replaced.snapshot.32".to_owned()));
 
     let world = World::new();
     log(&world, &[1], 10);

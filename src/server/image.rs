@@ -26,6 +26,8 @@ use crate::tree::snapshot::Compression;
 pub enum ImageJob {
     /// The Store has another tree now: the one of this snapshot. The image is empty.
     Replaced(SnapshotId),
+    /// The Store has another tree now, and the image could not be emptied for it.
+    Lost(ImageError),
     /// The Store has another tree now: the one that was read again from the disk.
     Reloaded(Keeper),
     /// The log ends here now; the tree holds nothing behind it.
@@ -290,6 +292,7 @@ where
         for job in shared.image.take() {
             match job {
                 ImageJob::Send(link) => wanted.push(link),
+                ImageJob::Lost(error) => return Err(error),
                 ImageJob::Truncated(last) => task.keeper.on_truncated(last),
                 ImageJob::Replaced(id) => {
                     task.keeper.on_replaced(id);

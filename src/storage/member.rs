@@ -21,7 +21,7 @@
 
 use super::chain::{self, DiskFile};
 use super::epoch::{self, EpochFile, Epochs};
-use super::image::Image;
+use super::image::{Image, ImageError};
 use super::install;
 use super::mark::Mark;
 use super::names::LogName;
@@ -72,6 +72,9 @@ pub struct Installed {
     pub last: Zxid,
     /// Where the records behind the snapshot stand, for the image.
     pub records: Vec<Position>,
+    /// Whether the image is empty now. If not, it must not be written any more; the next start does not believe
+    /// it, because it does not know the snapshot.
+    pub image: Result<(), ImageError>,
 }
 
 impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
@@ -236,7 +239,7 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
 
     fn replace(&mut self, incoming: &install::Incoming) -> Result<Installed, StorageError> {
         install::commit(&self.disks)?;
-        trunc::destroy(&self.image, &self.disks)?;
+        let image = self.image.destroy();
         install::finish(&self.disks, incoming)?;
         let base = incoming.snapshot.name.zxid;
         let mut records = Vec::new();
@@ -251,7 +254,7 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
         let last = records.last().map_or(base, |position| position.zxid);
         self.log.on_replaced(&LogState { last, mark: Mark::read(&self.disks.log)? });
         self.base = base;
-        Ok(Installed { snapshot: incoming.snapshot, last, records })
+        Ok(Installed { snapshot: incoming.snapshot, last, records, image })
     }
 
     /// See [`read_log`].

@@ -14,7 +14,7 @@ use super::image::{self, Image};
 use super::mark::Mark;
 use super::names::LogName;
 use super::recover::{Disks, Notice};
-use super::{Disk, DiskError, DiskErrorKind, StorageError, install, snapshots};
+use super::{Disk, DiskError, StorageError, install, snapshots};
 use crate::id::Zxid;
 use crate::journal::{self, FILE_HEADER_LEN, Head, Scan};
 
@@ -35,7 +35,8 @@ pub fn trunc<D: Disk, I: Image>(disks: &Disks<D>, image: &I, target: Zxid) -> Re
         return Ok(Trunc::NoBase);
     }
     if image_is_above(image, target) {
-        destroy(image, disks)?;
+        // If it can't be removed, the next start does not believe it: its record is about to go.
+        let _ = image.destroy();
     }
     let mut notices = Vec::new();
     let above: Vec<_> = snapshots::list(&disks.snap)?.into_iter().filter(|name| name.zxid > target).collect();
@@ -48,15 +49,6 @@ pub fn trunc<D: Disk, I: Image>(disks: &Disks<D>, image: &I, target: Zxid) -> Re
     }
     notices.extend(cut_log(&disks.log, target)?.notices);
     Ok(Trunc::Done { notices })
-}
-
-pub(super) fn destroy<D: Disk, I: Image>(image: &I, disks: &Disks<D>) -> Result<(), DiskError> {
-    image.destroy().map_err(|error| DiskError {
-        kind: DiskErrorKind::Other,
-        operation: "removal of the image",
-        path: disks.own.path(),
-        message: error.to_string(),
-    })
 }
 
 /// What is left of a log.

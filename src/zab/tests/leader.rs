@@ -255,6 +255,15 @@ fn who_holds_more_is_sent_away() {
     }
 }
 
+// H7: what one more learner holds beyond a quorum cannot have been committed.
+#[test]
+fn who_holds_more_and_comes_late_is_cut() {
+    let mut bench = Bench::serving(Zxid::ZERO, &[z(1, 1), z(1, 2)]);
+    bench.join(3);
+    let said = bench.hear(3, Packet::AckEpoch { last: z(1, 9), current: Some(1) });
+    assert_eq!(said, ["3 TRUNC 1:2", "3 NEWLEADER 2:0"]);
+}
+
 // 18.
 #[test]
 fn who_has_acknowledged_the_epoch_before_is_not_counted() {
