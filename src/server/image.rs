@@ -380,6 +380,7 @@ fn write<I: Image>(
 ) -> Result<Written, ImageError> {
     let begun_ms = now_ms();
     while capture.take(&mut shared.tree.write()) == Progress::More {
+        capture.arrange();
         if let Some(part) = capture.take_part() {
             task.image.write(&part)?;
         }
