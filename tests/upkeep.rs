@@ -237,6 +237,17 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_image_is_flushed_once_writes_have_ceased() {
+    let world = World::new();
+    let mut keeper = Keeper::new(0, &open(&world).unwrap(), 0);
+    assert!(!keeper.on_written(1000, 0, 0) && !keeper.is_quiet(50_000), "so little may stay where it is");
+    assert!(!keeper.on_written(2 << 20, 0, 100));
+    assert!(!keeper.is_quiet(1_000) && keeper.is_quiet(2_100));
+    keeper.on_flushed(2_100);
+    assert!(!keeper.is_quiet(50_000));
+}
+
+#[test]
 fn a_snapshot_is_due_when_the_log_is_worth_it() {
     let world = World::new();
     let mut schedule = SnapshotSchedule::new(100, &open(&world).unwrap());

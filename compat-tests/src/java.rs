@@ -39,13 +39,31 @@ const LOGBACK: &str = r#"<configuration>
 
 const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1";
 
+/// What a server is used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Use {
+    Alone,
+    /// One of several on a small machine, whose log may have to tell what went on between them.
+    Member,
+}
+
 /// `java` with everything but the `-D` flags and the configuration file: `main class last`.
-pub fn command(version: &str, flags: &[(String, String)], config: &Path) -> Command {
+pub fn command(version: &str, used: Use, flags: &[(String, String)], config: &Path) -> Command {
     let jars = jars(version);
     let mut java = Command::new("java");
     // Short-lived processes: start fast rather than run fast.
-    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"]);
-    java.arg(format!("-Dlogback.configurationFile={}", jars.join("logback.xml").display()));
+    java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"]);
+    let (heap, logback) = match used {
+        Use::Alone => ("-Xmx512m", jars.join("logback.xml")),
+        Use::Member => {
+            let logback = config.with_file_name("logback.xml");
+            fs::write(&logback, LOGBACK.replace("WARN", "INFO")).expect("cannot write logback.xml");
+            ("-Xmx192m", logback)
+        }
+    };
+    java.arg(heap).arg(format!("-Dlogback.configurationFile={}", logback.display()));
+    // The tree digest of a Java server is over the paths in the platform's charset.
+    java.arg("-Dfile.encoding=UTF-8");
     java.arg("-Dzookeeper.admin.enableServer=false");
     java.args(flags.iter().map(|(key, value)| format!("-D{key}={value}")));
     java.arg("-cp").arg(jars.join("*"));

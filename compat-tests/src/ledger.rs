@@ -5,6 +5,8 @@
 //! what the answered requests and that many more make of them, to the zxid of each.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use jute::{Reader, Record, Text};
 use crate::Server;
 use crate::random::Random;
 use crate::raw::{ANSWER, Connect, Connection, Received, Reply, Session, frame, request};
-use crate::request::{Body, OPEN, create, multi, op, set_data, unwatched, versioned};
+use crate::request::{Body, OPEN, create, multi, op, path, set_data, unwatched, versioned};
 
 /// Where all clients make sequential nodes, and the one node that all of them write.
 pub const SEQUENCES: &str = "/seq";
@@ -94,6 +96,22 @@ pub struct Numbered {
     pub number: u64,
 }
 
+/// Why a server did not take a client.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// It does not serve, or is not as far as the client; another one may be.
+    NotNow(String),
+    /// It must not say this.
+    Wrong(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (Self::NotNow(why) | Self::Wrong(why)) = self;
+        f.write_str(why)
+    }
+}
+
 /// The client. Its session lasts from one connection to the next.
 pub struct Ledger {
     id: usize,
@@ -145,47 +163,77 @@ impl Ledger {
 
     /// Connects, to the session that it has if there is one; the server must know that.
     pub fn connect(&mut self, server: &Server) -> Result<(), String> {
+        self.connect_to(server.address()).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Connects to one of several servers, which may not be able to serve just now.
+    pub fn connect_to(&mut self, address: SocketAddr) -> Result<(), Refusal> {
         let connect = Connect {
             time_out: 60_000,
             last_zxid_seen: self.seen,
             ..self.session.as_ref().map(Connect::attach).unwrap_or_default()
         };
-        let mut connection = Connection::open(server.address());
+        let mut connection = Connection::try_open(address).map_err(|e| Refusal::NotNow(e.to_string()))?;
         connection.send(&connect.payload());
         let session = match connection.receive(ANSWER) {
-            Received::Frame(payload) => Session::parse(&payload)?,
-            other => return Err(format!("{other:?} instead of an answer to {connect:?}")),
+            Received::Frame(payload) => Session::parse(&payload).map_err(Refusal::Wrong)?,
+            other => return Err(Refusal::NotNow(format!("{other:?} instead of an answer to {connect:?}"))),
         };
         if session.time_out <= 0 {
-            return Err(format!("the session of {connect:?} is gone"));
+            return Err(Refusal::Wrong(format!("the session of {connect:?} is gone")));
         }
         if let Some(before) = &self.session
             && *before != session
         {
-            return Err(format!("{before:?} came back as {session:?}"));
+            return Err(Refusal::Wrong(format!("{before:?} came back as {session:?}")));
         }
         let is_new = self.session.is_none();
-        self.session = Some(session);
         self.connection = Some(connection);
         if is_new {
             let home = self.home();
             for path in [home.as_str(), SEQUENCES, SHARED] {
-                let reply = self.call(op::CREATE, create(path, b"", OPEN, 0))?;
+                let reply = self.call(op::CREATE, create(path, b"", OPEN, 0)).map_err(Refusal::NotNow)?;
                 if reply.err != 0 && reply.err != NODE_EXISTS {
-                    return Err(format!("create {path}: error {}", reply.err));
+                    return Err(Refusal::Wrong(format!("create {path}: error {}", reply.err)));
                 }
             }
         }
+        self.session = Some(session);
         Ok(())
+    }
+
+    /// Ends the session, and with it its ephemerals.
+    pub fn close(mut self) -> Result<(), String> {
+        self.call(op::CLOSE_SESSION, Body::new()).map(drop)
+    }
+
+    /// Returns when this server shows everything that was agreed on before.
+    pub fn sync(&mut self) -> Result<(), String> {
+        let reply = self.call(op::SYNC, path("/"))?;
+        if reply.err == 0 { Ok(()) } else { Err(format!("sync: error {}", reply.err)) }
     }
 
     /// Asks for one thing after another, `window` of them at a time, until the server is gone. `progress`
     /// hears how many answers came.
     pub fn work(&mut self, window: usize, progress: &dyn Fn(u64)) -> Result<(), String> {
+        self.work_while(window, &|answers| {
+            progress(answers);
+            true
+        })
+    }
+
+    /// The same until `goes_on`, which hears how many answers came, says no: then it waits for the answers to
+    /// what it has asked, and stays connected.
+    pub fn work_while(&mut self, window: usize, goes_on: &dyn Fn(u64) -> bool) -> Result<(), String> {
         let mut connection = self.connection.take().ok_or("not connected")?;
+        let mut asks = true;
         loop {
+            if !asks && self.pending.is_empty() {
+                self.connection = Some(connection);
+                return Ok(());
+            }
             let mut bytes = Vec::new();
-            while self.pending.len() < window {
+            while asks && self.pending.len() < window {
                 let ask = self.next_ask();
                 self.xid += 1;
                 let (op, body) = ask.encode();
@@ -205,14 +253,14 @@ impl Ledger {
                     Received::Silence if answers > 0 => break,
                     Received::Silence => return Err(format!("no answer within {ANSWER:?}")),
                     Received::Closed(_) => {
-                        progress(answers);
+                        goes_on(answers);
                         return Ok(());
                     }
                 }
                 answers += 1;
                 patience = Duration::ZERO;
             }
-            progress(answers);
+            asks &= goes_on(answers);
         }
     }
 
@@ -413,8 +461,16 @@ impl Ledger {
                 self.seen = self.seen.max(reply.zxid);
                 Ok(reply)
             }
-            other => Err(format!("{other:?} instead of an answer")),
+            other => {
+                self.connection = None;
+                Err(format!("{other:?} instead of an answer"))
+            }
         }
+    }
+
+    /// Whether the last request failed for want of a server.
+    pub fn has_lost_connection(&self) -> bool {
+        self.connection.is_none()
     }
 
     fn next_ask(&mut self) -> Ask {

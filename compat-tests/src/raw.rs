@@ -42,7 +42,11 @@ impl Connection {
     }
 
     pub fn try_open(address: SocketAddr) -> std::io::Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, ANSWER)?;
+        Self::open_within(address, ANSWER)
+    }
+
+    pub fn open_within(address: SocketAddr, patience: Duration) -> std::io::Result<Self> {
+        let socket = TcpStream::connect_timeout(&address, patience)?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, input: Vec::new() })
     }
@@ -326,6 +330,7 @@ pub struct Client {
     pub session: Session,
     events: VecDeque<Event>,
     xid: i32,
+    is_abandoned: bool,
 }
 
 impl Client {
@@ -336,14 +341,22 @@ impl Client {
 
     /// A session by `request`, which the server must accept.
     pub fn connect_as(server: &Server, request: &Connect) -> Self {
-        let mut connection = Connection::open(server.address());
+        Self::try_connect_as(server, request).unwrap_or_else(|why| panic!("{why}\n{}", server.log()))
+    }
+
+    /// A session by `request`, or why there is none.
+    pub fn try_connect_as(server: &Server, request: &Connect) -> Result<Self, String> {
+        let mut connection = Connection::try_open(server.address()).map_err(|e| e.to_string())?;
         connection.send(&request.payload());
-        let Received::Frame(payload) = connection.receive(ANSWER) else {
-            panic!("no ConnectResponse to {request:?}\n{}", server.log());
+        let payload = match connection.receive(ANSWER) {
+            Received::Frame(payload) => payload,
+            other => return Err(format!("{other:?} instead of a ConnectResponse to {request:?}")),
         };
-        let session = Session::parse(&payload).unwrap_or_else(|e| panic!("{e}: {}", hex(&payload)));
-        assert!(session.time_out > 0, "the server refused {request:?}");
-        Self { connection, session, events: VecDeque::new(), xid: 0 }
+        let session = Session::parse(&payload).map_err(|why| format!("{why}: {}", hex(&payload)))?;
+        if session.time_out <= 0 {
+            return Err(format!("the server refused {request:?}"));
+        }
+        Ok(Self { connection, session, events: VecDeque::new(), xid: 0, is_abandoned: false })
     }
 
     /// A request with the next xid, and its reply.
@@ -479,6 +492,12 @@ impl Client {
         self.expect_closed();
     }
 
+    /// Leaves the session, and ends the connection whatever the server does.
+    pub fn abandon(mut self) -> Session {
+        self.is_abandoned = true;
+        self.session.clone()
+    }
+
     pub fn create(&mut self, path: &str) {
         self.ok(op::CREATE, crate::request::node(path));
     }
@@ -504,7 +523,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.is_abandoned || std::thread::panicking() {
             return;
         }
         self.send(op::CLOSE_SESSION, []);

@@ -1,6 +1,6 @@
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,6 +49,19 @@ impl Setup {
             .flag("znode.container.checkIntervalMs", "86400000")
     }
 
+    /// For the members of an ensemble: ticks of half a second, five seconds to answer in, and everything that
+    /// a test asks of them allowed.
+    pub fn ensemble() -> Self {
+        Self::standalone()
+            .line("tickTime", "500")
+            .line("initLimit", "40")
+            .line("syncLimit", "10")
+            .line("maxSessionTimeout", "60000")
+            .line("4lw.commands.whitelist", "*")
+            // Logs of the usual 64 MiB for every life of every member would be most of the work.
+            .line("preAllocSize", "1024")
+    }
+
     /// Sets a line of zoo.cfg.
     pub fn line(mut self, key: &str, value: &str) -> Self {
         self.lines.retain(|(k, _)| k != key);
@@ -86,6 +99,9 @@ pub struct Server {
     directory: PathBuf,
     address: SocketAddr,
     process: Option<Process>,
+    /// Whether it is one of many, which may have to be understood afterwards: the logs of all its lives are
+    /// in one file, and a failed test leaves the directory.
+    is_member: bool,
 }
 
 /// A child and its guard.
@@ -114,11 +130,18 @@ impl Server {
     }
 
     fn new(kind: Kind, setup: &Setup) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = next_number();
         let directory = std::env::temp_dir().join(format!("zooid-compat-{}-{number}", std::process::id()));
         fs::create_dir_all(directory.join("data")).expect("cannot create the server's directory");
-        Self { kind, setup: setup.clone(), directory, address: free_address(number), process: None }
+        let ip = IpAddr::from(own_address(number));
+        let address = SocketAddr::new(ip, free_port(ip, 20_000));
+        Self { kind, setup: setup.clone(), directory, address, process: None, is_member: false }
+    }
+
+    /// A member of an ensemble, which does not run yet. It lives in `directory`.
+    pub(crate) fn member(kind: Kind, setup: &Setup, directory: PathBuf, address: SocketAddr) -> Self {
+        fs::create_dir_all(directory.join("data")).expect("cannot create the member's directory");
+        Self { kind, setup: setup.clone(), directory, address, process: None, is_member: true }
     }
 
     pub fn java(setup: &Setup) -> Self {
@@ -149,8 +172,12 @@ impl Server {
 
     /// The end of what the server wrote to stdout and stderr.
     pub fn log(&self) -> String {
-        let log = fs::read(self.directory.join("server.log")).unwrap_or_default();
+        let log = self.whole_log();
         String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
+    }
+
+    pub(crate) fn whole_log(&self) -> Vec<u8> {
+        fs::read(self.directory.join("server.log")).unwrap_or_default()
     }
 
     /// Whether the process is still there.
@@ -227,6 +254,15 @@ impl Server {
         self.launch()
     }
 
+    /// Sets which server the next start is one of.
+    pub(crate) fn set_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Sets the configuration of the next start.
     pub fn set_up(&mut self, setup: &Setup) {
         self.setup = setup.clone();
@@ -255,19 +291,30 @@ impl Server {
         }
     }
 
-    /// Starts the process and waits until it answers `srvr`.
-    fn launch(&mut self) -> Result<(), Ended> {
+    /// Starts the process.
+    pub(crate) fn spawn(&mut self) {
         let config = self.directory.join("zoo.cfg");
-        let mut text = format!("dataDir={}\n", self.data_dir().display());
-        text.push_str(&format!("clientPort={}\nclientPortAddress={}\n", self.address.port(), self.address.ip()));
-        text.extend(self.setup.lines.iter().map(|(key, value)| format!("{key}={value}\n")));
-        fs::write(&config, text).expect("cannot write zoo.cfg");
+        // A reconfiguration has the server rewrite its file, and what it wrote is then how it is set up.
+        let is_rewritten = fs::read_to_string(&config).is_ok_and(|text| text.contains("dynamicConfigFile="));
+        if !is_rewritten {
+            let mut text = format!("dataDir={}\n", self.data_dir().display());
+            text.push_str(&format!("clientPort={}\nclientPortAddress={}\n", self.address.port(), self.address.ip()));
+            text.extend(self.setup.lines.iter().map(|(key, value)| format!("{key}={value}\n")));
+            fs::write(&config, text).expect("cannot write zoo.cfg");
+        }
 
+        let used = if self.is_member { java::Use::Member } else { java::Use::Alone };
         let mut command = match &self.kind {
-            Kind::Java(version) => java::command(version, &self.setup.flags, &config),
+            Kind::Java(version) => java::command(version, used, &self.setup.flags, &config),
             Kind::Zooid => zooid::command(&self.setup.flags, &config),
         };
-        let log = File::create(self.directory.join("server.log")).expect("cannot create server.log");
+        let log = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .append(self.is_member)
+            .truncate(!self.is_member)
+            .open(self.directory.join("server.log"))
+            .expect("cannot open server.log");
         let twin = log.try_clone().expect("cannot share server.log");
         let child = command
             .envs(self.setup.environment.iter().map(|(key, value)| (key, value)))
@@ -278,7 +325,11 @@ impl Server {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot run {}: {e}", command.get_program().display()));
         self.process = Some(Process::guarded(child, &self.directory));
+    }
 
+    /// Starts the process and waits until it answers `srvr`.
+    fn launch(&mut self) -> Result<(), Ended> {
+        self.spawn();
         let deadline = Instant::now() + START;
         loop {
             if self.word("srvr").is_ok_and(|answer| answer.contains("Zxid:")) {
@@ -299,6 +350,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill9();
+        if self.is_member && thread::panicking() {
+            eprintln!("{} is kept in {}", self.name(), self.directory.display());
+            return;
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
@@ -323,18 +378,26 @@ impl Process {
 }
 
 /// Between two looks at something that cannot be awaited: a port or a process of somebody else's.
-fn pause() {
+pub(crate) fn pause() {
     thread::sleep(Duration::from_millis(10));
 }
 
-/// A loopback address of the server's own, and a port below those that the system hands out: two servers that
-/// start at the same time, in one test process or two, do not meet, nor does anybody else's. Clients still come
-/// from 127.0.0.1.
-fn free_address(number: u32) -> SocketAddr {
+/// A number that no other server of this process has.
+pub(crate) fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A loopback address of the server's own, so that two servers that start at the same time, in one test process
+/// or two, do not meet. Clients still come from 127.0.0.1.
+pub(crate) fn own_address(number: u32) -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
-    let address = Ipv4Addr::new(127, high | 1, low, 1 + (number % 250) as u8);
-    (20_000..30_000)
-        .map(|port| SocketAddr::from((address, port)))
-        .find(|address| TcpListener::bind(address).is_ok())
+    Ipv4Addr::new(127, high | 1, low, 1 + (number % 250) as u8)
+}
+
+/// The first free port from `from` on, below those that the system hands out.
+pub(crate) fn free_port(address: IpAddr, from: u16) -> u16 {
+    (from..30_000)
+        .find(|port| TcpListener::bind((address, *port)).is_ok())
         .unwrap_or_else(|| panic!("no free port on {address}"))
 }

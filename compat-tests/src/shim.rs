@@ -58,36 +58,50 @@ const HUNG: u64 = 20;
 pub struct Shim {
     directory: PathBuf,
     file: File,
+    room: u64,
     /// What files that outlive a process held before it began.
     before: BTreeMap<String, Vec<u8>>,
 }
 
 impl Shim {
     pub fn new() -> Self {
+        Self::with_room(TRACE_BYTES)
+    }
+
+    /// The switches alone: nothing is written down.
+    pub fn without_trace() -> Self {
+        Self::with_room(HEAD_BYTES)
+    }
+
+    fn with_room(room: u64) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("zooid-shim-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("cannot create the shim's directory");
         let path = directory.join("trace");
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-        let mut shim = Self { directory, file: file.expect("cannot create the shim's trace"), before: BTreeMap::new() };
+        let file = file.expect("cannot create the shim's trace");
+        let mut shim = Self { directory, file, room, before: BTreeMap::new() };
         shim.begin(None);
         shim
     }
 
     /// The setup of a server that is watched.
     pub fn watch(&self, setup: &Setup) -> Setup {
+        self.environment().into_iter().fold(setup.clone(), |setup, (key, value)| setup.environment(key, &value))
+    }
+
+    /// What the environment of a process says that is watched.
+    pub fn environment(&self) -> [(&'static str, String); 2] {
         let library = library().to_str().expect("the target directory has a name in UTF-8");
         let trace = self.directory.join("trace");
-        setup
-            .clone()
-            .environment("LD_PRELOAD", library)
-            .environment("ZOOID_SHIM_TRACE", trace.to_str().expect("the temporary directory has a name in UTF-8"))
+        let trace = trace.to_str().expect("the temporary directory has a name in UTF-8");
+        [("LD_PRELOAD", library.into()), ("ZOOID_SHIM_TRACE", trace.into())]
     }
 
     /// An empty trace and no switch set, while no server writes to it.
     pub fn begin(&mut self, data_dir: Option<&Path>) {
-        let made = self.file.set_len(0).and_then(|()| self.file.set_len(TRACE_BYTES));
+        let made = self.file.set_len(0).and_then(|()| self.file.set_len(self.room));
         made.expect("cannot make room for the trace");
         self.file.write_all_at(&HEAD_BYTES.to_le_bytes(), 0).expect("cannot write to the trace");
         self.before.clear();

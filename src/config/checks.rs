@@ -532,6 +532,11 @@ fn what_has_no_effect_is_named_in_one_line_each() {
     let ignored = "ignored, because it has no meaning in this server: \
                    nio.numWorkerThreads, -Djava.net.preferIPv4Stack, -Dzookeeper.log.dir, -Xmx1g";
     notes(text, "-Xmx1g -Djava.net.preferIPv4Stack=true -Dzookeeper.log.dir=/l", Level::Info, ignored);
+    // Java takes it without a look at its value.
+    for value in ["50", "x"] {
+        let text = format!("request_throttle_stall_time={value}");
+        notes(&text, "", Level::Info, "no meaning in this server: request_throttle_stall_time");
+    }
     // A file as most people have it gives no warning about its keys.
     let plain = "clientPort=2181\ntickTime=2000\ninitLimit=10\nsyncLimit=5\nautopurge.purgeInterval=1\n\
                  autopurge.snapRetainCount=3\nmaxClientCnxns=60\nadmin.enableServer=false\nmaxCnxns=0\n\

@@ -160,7 +160,6 @@ pub struct LargeRequests {
 pub struct RequestThrottle {
     /// `None`: off.
     pub max_requests: Option<u32>,
-    pub stall_time_ms: u64,
     pub drop_stale: bool,
     pub stale_connection_check: bool,
     pub stale_latency_check: bool,
@@ -348,7 +347,6 @@ impl Node {
             large_requests: large_requests(p),
             request_throttle: RequestThrottle {
                 max_requests: p.limit("request_throttle_max_requests", 0),
-                stall_time_ms: p.count("request_throttle_stall_time", 100).into(),
                 drop_stale: p.is_true_by_default("request_throttle_drop_stale"),
                 stale_connection_check: p.is_true_by_default("request_stale_connection_check"),
                 stale_latency_check: p.is_true("request_stale_latency_check"),

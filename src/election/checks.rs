@@ -262,6 +262,18 @@ fn a_higher_round_is_joined_and_a_lower_one_answered() {
     assert_eq!(one.hear(3, Looks, vote(3, 9, 3, 1)), "Looking 3:9 r3 e1 to [2, 3]");
 }
 
+#[test]
+fn what_was_counted_in_one_round_does_not_count_in_the_next() {
+    // Within a round a settled vote counts by its leader alone: 4's, of an epoch that is over, must be gone.
+    let mut one = Stand::new(1, FIVE);
+    one.look(0, 0);
+    one.hear(4, Following, vote(2, 0, 1, 0));
+    one.hear(5, Looks, vote(5, 0, 3, 0));
+    one.hear(3, Following, vote(2, 0, 3, 9));
+    assert_eq!(one.hear(2, Leading, vote(2, 0, 3, 9)), "");
+    assert_eq!(one.hear(4, Following, vote(2, 0, 1, 9)), "decided 2:0 r1 e9");
+}
+
 // Check 33.
 #[test]
 fn the_silence_between_repetitions_doubles_up_to_a_minute() {

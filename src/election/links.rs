@@ -43,6 +43,9 @@ pub const MAX_STRANGERS: usize = 16;
 /// Between the end of a dial that gave no connection and the next one to the same server.
 pub const QUIET_MS: i64 = 100;
 
+/// What stands for no limit. Java takes 0 at its word, and then a lost packet costs a thread for ever.
+pub const NO_LIMIT_MS: i64 = 60_000;
+
 /// One address in the hello, as all releases understand it.
 const HELLO_V1: i64 = -65_536;
 /// Several, with the multi-address feature.
@@ -55,9 +58,9 @@ pub struct LinkRules {
     pub me: ServerId,
     pub membership: Arc<Membership>,
     pub multi_address: MultiAddress,
-    /// How long a dial may take.
+    /// How long a dial may take; [`NO_LIMIT_MS`] if it is not positive.
     pub connect_ms: i64,
-    /// How long an accepted connection may take to say whose it is.
+    /// How long an accepted connection may take to say whose it is; [`NO_LIMIT_MS`] if it is not positive.
     pub handshake_ms: i64,
 }
 
@@ -217,7 +220,7 @@ impl Links {
             self.close(oldest, Why::Crowded, out);
         }
         let conn = self.new_conn();
-        let deadline = now + self.rules.handshake_ms;
+        let deadline = now + limit(self.rules.handshake_ms);
         self.conns.insert(conn, State::Expecting { received: BytesMut::new(), deadline });
         conn
     }
@@ -348,7 +351,7 @@ impl Links {
         let peer = self.peers.entry(to).or_default();
         peer.dial_later = false;
         peer.dialling = Some(conn);
-        self.conns.insert(conn, State::Dialling { to, deadline: now + self.rules.connect_ms });
+        self.conns.insert(conn, State::Dialling { to, deadline: now + limit(self.rules.connect_ms) });
         out.push(Effect::Dial { conn, to, addresses });
     }
 
@@ -462,6 +465,10 @@ impl Links {
         self.next_conn += 1;
         Conn(self.next_conn)
     }
+}
+
+fn limit(ms: i64) -> i64 {
+    if ms > 0 { ms } else { NO_LIMIT_MS }
 }
 
 /// Where a member listens for the others' elections.
@@ -854,6 +861,16 @@ mod tests {
         assert_eq!(three.wait(4000), "close#2 Late");
         let (_, _) = three.accept(&hello_of(HELLO_V1, 9, "a:1"));
         assert_eq!(three.wait(1_000_000), "", "a connection may be silent for ever");
+    }
+
+    #[test]
+    fn no_limit_is_a_long_one() {
+        let rules = LinkRules { connect_ms: 0, handshake_ms: -5, ..rules(3) };
+        let mut three = Stand { links: Links::new(rules), now: 0 };
+        three.send(1, "a");
+        three.accept(b"");
+        assert_eq!(three.wait(NO_LIMIT_MS - 1), "");
+        assert_eq!(three.wait(1), "close#1 Late, close#2 Late");
     }
 
     #[test]

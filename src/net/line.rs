@@ -152,7 +152,6 @@ mod tests {
     fn slots(max: u32) -> Slots {
         let rules = RequestThrottle {
             max_requests: Some(max),
-            stall_time_ms: 100,
             drop_stale: true,
             stale_connection_check: true,
             stale_latency_check: false,

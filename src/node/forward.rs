@@ -149,7 +149,8 @@ impl Node {
         match message {
             FromLeader::Revalidated { session, valid } => self.on_revalidated(SessionId(session), valid, effects),
             FromLeader::Synced => {
-                let shows = self.committed;
+                // A leader's epoch may begin behind everything that there is.
+                let shows = self.committed.min(self.last_prepared);
                 // One that nobody asked for is Java's to explain.
                 if let Some(sync) = self.forwarding.syncs.iter_mut().find(|sync| sync.shows.is_none()) {
                     sync.shows = Some(shows);
@@ -181,11 +182,17 @@ impl Node {
         effects.push(Effect::Attached { conn, session, timeout_ms });
     }
 
+    /// The oldest sync has its answer, and everything that it must show is applied.
+    pub(super) fn is_sync_due(&self) -> bool {
+        let shows = self.forwarding.syncs.front().and_then(|sync| sync.shows);
+        shows.is_some_and(|shows| self.in_flight.front().is_none_or(|first| first.logged.header.zxid > shows))
+    }
+
     /// Answers the syncs that now show what they must.
     pub(super) fn answer_syncs(&mut self, tree: &Tree, watches: &mut WatchTable, deliver: &mut impl Deliver) {
         let zxid = tree.last_zxid();
-        let syncs = &mut self.forwarding.syncs;
-        while let Some(sync) = syncs.pop_front_if(|sync| sync.shows.is_some_and(|shows| shows <= zxid)) {
+        while self.is_sync_due() {
+            let sync = self.forwarding.syncs.pop_front().expect("one is due");
             deliver.answer(sync.conn, tree, watches, |out| reply::write_sync(out, sync.xid, zxid, sync.path.as_ref()));
         }
     }

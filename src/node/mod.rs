@@ -471,7 +471,9 @@ impl Node {
     /// True when [`Node::apply`] has something to do.
     pub fn has_committed(&self) -> bool {
         let settled = self.settled();
-        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled) || self.may_begin_to_serve()
+        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled)
+            || self.is_sync_due()
+            || self.may_begin_to_serve()
     }
 
     /// Applies up to `limit` transactions that are durable and committed, in order; the caller holds the write
@@ -487,6 +489,8 @@ impl Node {
     ) {
         let settled = self.settled();
         for _ in 0..limit {
+            // Before anything later: its client may wait for what is applied next, behind this.
+            self.answer_syncs(tree, watches, deliver);
             let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= settled) else { break };
             self.apply_one(next, tree, watches, deliver, effects);
         }

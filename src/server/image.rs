@@ -26,6 +26,8 @@ use crate::tree::snapshot::Compression;
 pub enum ImageJob {
     /// The Store has another tree now: the one of this snapshot. The image is empty.
     Replaced(SnapshotId),
+    /// The Store has another tree now, and the image could not be emptied for it.
+    Lost(ImageError),
     /// The Store has another tree now: the one that was read again from the disk.
     Reloaded(Keeper),
     /// The log ends here now; the tree holds nothing behind it.
@@ -291,6 +293,7 @@ where
         for job in shared.image.take() {
             match job {
                 ImageJob::Send(link) => wanted.push(link),
+                ImageJob::Lost(error) => return Err(error),
                 ImageJob::Truncated(last) => task.keeper.on_truncated(last),
                 ImageJob::Replaced(id) => {
                     task.keeper.on_replaced(id);
@@ -323,6 +326,8 @@ where
                 }
                 Written::Later(rest) => capture = rest,
             }
+        } else if task.keeper.is_quiet(now_ms()) {
+            flush(task, now_ms())?;
         }
         if saved >= applied {
             task.send(wanted)?;
@@ -353,6 +358,13 @@ fn yield_to_requests() {
     }
 }
 
+/// A batch is tens of megabytes in small blocks, and the allocator waits for further calls of this thread
+/// before it gives up what was freed of it: those come with the next batch, or never.
+fn give_memory_back() {
+    // SAFETY: no pointers, and it may be called at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 enum Written {
     All(Zxid),
     /// Where the tree's last transaction stands in the log is not known yet.
@@ -381,9 +393,17 @@ fn write<I: Image>(
         }
     };
     task.image.write(&batch)?;
-    if task.keeper.on_written(batch.bytes(), begun_ms, now_ms()) {
-        task.image.flush()?;
-        task.keeper.on_flushed(now_ms());
+    let bytes = batch.bytes();
+    drop(batch);
+    give_memory_back();
+    if task.keeper.on_written(bytes, begun_ms, now_ms()) {
+        flush(task, now_ms())?;
     }
     Ok(Written::All(zxid))
+}
+
+fn flush<I: Image>(task: &mut ImageTask<I>, now_ms: u64) -> Result<(), ImageError> {
+    task.image.flush()?;
+    task.keeper.on_flushed(now_ms);
+    Ok(())
 }

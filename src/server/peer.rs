@@ -67,13 +67,9 @@ pub fn carry_out(shared: &Shared, queue: &LogQueue, files: &mut MemberFiles, job
         MemberJob::Install { tree, rest } => {
             let _gate = shared.image.keep_out();
             let Installed { snapshot, last, records, image } = or_die(files.install(&tree, &rest));
-            if let Err(error) = image {
-                // It takes no write any more, so its thread will give it up.
-                warn!("the image of the old tree could not be removed: {error}");
-            }
             info!("the leader's snapshot 0x{:x} has taken the place of everything before", snapshot.name.zxid);
             replace_tree(shared, *tree);
-            shared.image.ask(ImageJob::Replaced(snapshot));
+            shared.image.ask(image.map_or_else(ImageJob::Lost, |()| ImageJob::Replaced(snapshot)));
             *queue.positions.lock() = records;
             PeerInput::Installed { last }
         }
@@ -241,7 +237,7 @@ fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> ElectionNet {
             membership: Arc::new(ensemble.membership.clone()),
             multi_address: ensemble.multi_address,
             connect_ms: ensemble.cnx_timeout_ms.into(),
-            handshake_ms: ensemble.quorum_cnxn_timeout_ms.map_or(sync_limit_ms, i64::from),
+            handshake_ms: ensemble.quorum_cnxn_timeout_ms.filter(|ms| *ms > 0).map_or(sync_limit_ms, i64::from),
         },
         listen,
         bind_attempts: ensemble.election_port_bind_attempts,

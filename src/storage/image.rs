@@ -567,6 +567,9 @@ const FLUSH_EVERY_MS: u64 = 60_000;
 /// What a start replays at most, besides what was logged since the last batch: about a third of a second.
 const FLUSH_TXNS: u64 = 250_000;
 const FLUSH_BYTES: u64 = 32 << 20;
+/// After so long without a batch the store's memory is given back, if it holds so much.
+const QUIET_MS: u64 = 2_000;
+const QUIET_BYTES: u64 = 1 << 20;
 
 impl Keeper {
     /// For the image that `recover` has used or emptied.
@@ -642,11 +645,18 @@ impl Keeper {
         self.took_ms = now_ms.saturating_sub(begun_ms);
         self.is_filling = false;
         self.unflushed_bytes += bytes;
+        // Many came while it was written.
+        self.positions.shrink_to(0);
         self.unflushed_txns >= FLUSH_TXNS || self.unflushed_bytes >= FLUSH_BYTES || self.is_flush_overdue(now_ms)
     }
 
     fn is_flush_overdue(&self, now_ms: u64) -> bool {
         self.unflushed_bytes > 0 && now_ms.saturating_sub(self.flushed_at) >= FLUSH_EVERY_MS
+    }
+
+    /// Whether a flush costs nobody anything, because writes have ceased.
+    pub fn is_quiet(&self, now_ms: u64) -> bool {
+        self.unflushed_bytes >= QUIET_BYTES && now_ms.saturating_sub(self.written_at) >= QUIET_MS
     }
 
     pub fn on_flushed(&mut self, now_ms: u64) {

@@ -14,7 +14,7 @@ use super::names::{self, LogName, SnapshotName};
 use super::snapshots::{self, SnapshotId, Unusable};
 use super::{Disk, DiskError, Position, StorageError, install};
 use crate::id::Zxid;
-use crate::journal::Damage;
+use crate::journal::{Damage, Scan};
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::snapshot::{Compression, DigestSection};
 use crate::tree::{Tree, TreeRules, Unwatched};
@@ -289,6 +289,7 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.push(Notice::SetAside { from: name.to_string(), to });
     }
     notices.extend(remove_tmp(disks)?);
+    write_again(&disks.log, mark, run.chain.last_position)?;
     make_durable(disks, run.chain.files(), run.start)?;
     if let Some(mark) = mark.filter(|mark| mark.zxid > last) {
         notices.push(Notice::MarkAhead { file: mark.file, zxid: mark.zxid, last });
@@ -479,6 +480,28 @@ fn look_alikes<D: Disk>(disks: &Disks<D>) -> Result<Vec<Notice>, DiskError> {
     found.sort_unstable();
     Ok(found.into_iter().map(|name| Notice::LookAlike { name }).collect())
 }
+
+/// A process that ended because a sync failed leaves pages that the cache calls clean, and no later sync writes
+/// them (ext4, XFS). So what was not known to be durable is written once more, the same bytes to the same place.
+fn write_again<D: Disk>(disk: &D, mark: Option<Mark>, last: Option<Position>) -> Result<(), DiskError> {
+    let Some(last) = last else { return Ok(()) };
+    let name = last.file.to_string();
+    let source = chain::DiskFile::open(disk, &name)?;
+    let Some(record) = Scan::from(&source, last.offset).read()? else { return Ok(()) };
+    let mut at = mark.filter(|mark| mark.file == last.file).map_or(0, |mark| mark.offset);
+    while at < record.end() {
+        let bytes = disk.read(&name, at, (record.end() - at).min(AGAIN) as usize)?;
+        if bytes.is_empty() {
+            break;
+        }
+        disk.write_at(&name, at, &bytes)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
+/// How much is read and written at once.
+const AGAIN: u64 = 1 << 20;
 
 /// What was read may be in the page cache of a process that was killed, and on no disk: from here on it counts
 /// as history (quorum-protocol 10, H11). Files below the state that the reading began with don't matter.

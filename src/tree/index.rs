@@ -20,31 +20,37 @@ const EMPTY: Entry = Entry { hash: 0, ix: Ix::MAX };
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// A power of two of them, at most three quarters taken.
+    /// At most three quarters of them taken.
     entries: Box<[Entry]>,
     taken: usize,
 }
 
 impl Shard {
-    fn mask(&self) -> usize {
-        self.entries.len().wrapping_sub(1)
+    /// Where a hash belongs: as far into the table as it is into all hashes. Its low bits chose the shard.
+    fn home(&self, hash: u32) -> usize {
+        ((u64::from(hash >> SHARD_BITS) * self.entries.len() as u64) >> (32 - SHARD_BITS)) as usize
     }
 
-    /// Where a hash belongs. Its low bits chose the shard.
-    fn home(&self, hash: u32) -> usize {
-        (hash >> SHARD_BITS) as usize & self.mask()
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.entries.len() { 0 } else { at + 1 }
+    }
+
+    /// How many steps lead from one place to another.
+    fn steps(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.entries.len() - from }
     }
 
     fn put(&mut self, entry: Entry) {
         let mut at = self.home(entry.hash);
         while self.entries[at].ix != EMPTY.ix {
-            at = (at + 1) & self.mask();
+            at = self.after(at);
         }
         self.entries[at] = entry;
     }
 
+    /// By a quarter: what is not taken is memory too.
     fn grow(&mut self) {
-        self.resize((self.entries.len() * 2).max(8));
+        self.resize((self.entries.len() * 5 / 4).max(8));
     }
 
     fn resize(&mut self, larger: usize) {
@@ -92,7 +98,7 @@ impl Index {
             if entry.hash == hash && matches(entry.ix) {
                 return Some(entry.ix);
             }
-            at = (at + 1) & shard.mask();
+            at = shard.after(at);
         }
     }
 
@@ -100,7 +106,7 @@ impl Index {
     pub fn reserve(&mut self, count: usize) {
         let each = count >> SHARD_BITS;
         // Shards differ by a few times the root of their size.
-        let wanted = ((each + 4 * each.isqrt()) * 4 / 3).next_power_of_two();
+        let wanted = (each + 4 * each.isqrt()) * 4 / 3 + 8;
         for shard in self.shards.iter_mut().filter(|shard| shard.entries.len() < wanted) {
             shard.resize(wanted);
         }
@@ -119,22 +125,20 @@ impl Index {
     /// Takes an entry out, which must be there, and moves back those that were displaced past it.
     pub fn remove(&mut self, hash: u32, ix: Ix) {
         let shard = self.shard_mut(hash);
-        let mask = shard.mask();
         let mut hole = shard.home(hash);
         while shard.entries[hole].ix != ix {
             assert!(shard.entries[hole].ix != EMPTY.ix, "every node is in the index");
-            hole = (hole + 1) & mask;
+            hole = shard.after(hole);
         }
-        let mut at = (hole + 1) & mask;
+        let mut at = shard.after(hole);
         while shard.entries[at].ix != EMPTY.ix {
             let home = shard.home(shard.entries[at].hash);
-            // How far it is from home, and how far the hole is from its home: it may move there unless that
-            // lies before its home.
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
+            // It may move into the hole unless that lies before its home.
+            if shard.steps(home, at) >= shard.steps(hole, at) {
                 shard.entries[hole] = shard.entries[at];
                 hole = at;
             }
-            at = (at + 1) & mask;
+            at = shard.after(at);
         }
         shard.entries[hole] = EMPTY;
         shard.taken -= 1;
@@ -175,8 +179,8 @@ mod tests {
         for step in 0..200_000u32 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let random = (state >> 33) as u32;
-            // Few shards and few homes: long runs, which wrap around the end of a table.
-            let hash = ((random % 300) << SHARD_BITS) | (random % 3);
+            // Few shards, and homes close to the end of a table: long runs, which wrap around it.
+            let hash = (u32::MAX - ((random % 300) << 20)) & (u32::MAX << SHARD_BITS) | (random % 3);
             if random % 5 < 3 {
                 index.insert(hash, step);
                 twin.insert(step, hash);

@@ -103,7 +103,7 @@ impl Loader {
                 root.set_data(data);
                 root.prefix_crc = super::digest::prefix_crc(ROOT, data);
                 root.acl = slot;
-                root.stat = stat.into();
+                root.set_stat(stat);
             });
             self.tree.data_size += data.map_or(0, |data| data.len() as i64);
             return Ok(());

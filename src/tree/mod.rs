@@ -136,7 +136,7 @@ impl Tree {
         let acl = tree.acls.intern(Some(&[Acl::new(crate::acl::READ, "world", "anyone")]));
         let node = tree.nodes.get_mut(config);
         node.acl = acl;
-        node.stat.aversion = -1;
+        node.set_stat(StatPersisted { aversion: -1, ..zero });
         tree
     }
 
@@ -306,11 +306,10 @@ impl Tree {
         }
         if existing.is_none() || matches!(kind, CreateKind::Create { .. }) {
             self.renew(parent_ix, parent, |parent, _| {
-                let cversion = parent.stat.cversion;
-                let wanted = if *parent_cversion == -1 { cversion.wrapping_add(1) } else { *parent_cversion };
-                if wanted > cversion {
-                    parent.stat.cversion = wanted;
-                    parent.stat.pzxid = header.zxid.0;
+                let stat = parent.stat();
+                let cversion = if *parent_cversion == -1 { stat.cversion.wrapping_add(1) } else { *parent_cversion };
+                if cversion > stat.cversion {
+                    parent.set_stat(StatPersisted { cversion, pzxid: header.zxid.0, ..stat });
                 }
             });
         }
@@ -394,9 +393,8 @@ impl Tree {
         let Some(parent) = path::parent(path) else { return Outcome::Failed(ErrorCode::NoNode.code()) };
         let Some(parent_ix) = self.nodes.find(parent) else { return Outcome::Failed(ErrorCode::NoNode.code()) };
         self.renew(parent_ix, parent, |parent, _| {
-            // By its value, since the field is packed.
-            let pzxid = parent.stat.pzxid;
-            parent.stat.pzxid = pzxid.max(zxid.0);
+            let stat = parent.stat();
+            parent.set_stat(StatPersisted { pzxid: stat.pzxid.max(zxid.0), ..stat });
         });
         let Some(ix) = self.nodes.find(path) else { return Outcome::Failed(ErrorCode::NoNode.code()) };
         let acl = self.acls.list(self.nodes.get(ix).acl).clone();
@@ -418,7 +416,7 @@ impl Tree {
         let data_len = self.nodes.get(ix).data().map_or(0, |data| data.len() as i64);
         self.count_usage(path, -1, -data_len);
         let node = self.nodes.get(ix);
-        let (kind, owner, slot) = (node.kind, SessionId(node.stat.owner), node.acl);
+        let (kind, owner, slot) = (node.kind, SessionId(node.stat().ephemeral_owner), node.acl);
         match kind {
             Kind::Persistent => {}
             Kind::Ephemeral => {
@@ -439,7 +437,7 @@ impl Tree {
         self.digest = self.digest.wrapping_sub(self.digest_of(ix, path));
         self.data_size -= text_units(path) + data_len;
         self.acls.release(slot);
-        self.nodes.remove(ix);
+        self.nodes.remove(ix, path);
         self.changes.removed.push(path.into());
     }
 
@@ -458,9 +456,7 @@ impl Tree {
             if rules.digest {
                 node.prefix_crc = digest::prefix_crc(path, data);
             }
-            node.stat.version = version;
-            node.stat.mzxid = header.zxid.0;
-            node.stat.mtime = header.time;
+            node.set_stat(StatPersisted { version, mzxid: header.zxid.0, mtime: header.time, ..node.stat() });
         });
         let grown = self.data_len(ix) - old_len;
         self.data_size += grown;
@@ -476,7 +472,7 @@ impl Tree {
         let slot = self.acls.intern(acl);
         self.renew(ix, path, |node, _| {
             node.acl = slot;
-            node.stat.aversion = version;
+            node.set_stat(StatPersisted { aversion: version, ..node.stat() });
         });
         Outcome::Stat(NodeRef { tree: self, ix }.stat())
     }
@@ -510,7 +506,7 @@ impl Tree {
 
     fn digest_of(&self, ix: Ix, path: &str) -> u64 {
         let node = self.nodes.get(ix);
-        if self.rules.digest { digest::node_digest(path, node.prefix_crc, &node.stat.into()) } else { 0 }
+        if self.rules.digest { digest::node_digest(path, node.prefix_crc, &node.stat()) } else { 0 }
     }
 
     /// Changes a node in place and keeps the digest right.
@@ -664,7 +660,7 @@ impl<'a> NodeRef<'a> {
     }
 
     pub fn persisted(self) -> StatPersisted {
-        self.node().stat.into()
+        self.node().stat()
     }
 
     /// The Stat as clients see it (data-model 1.1).

@@ -2,7 +2,7 @@
 //! the hash of a path to a slot, so that no path is stored. A path is compared by walking up to the root,
 //! whose nearer part every lookup keeps warm.
 //!
-//! A million znodes of 100 bytes must fit into 300 MB (design.md 4): a node is 112 bytes and one block for
+//! A million znodes of 100 bytes must fit into 300 MB (design.md 4): a node is 88 bytes and one block for
 //! name and data.
 
 use jute::records::data::StatPersisted;
@@ -26,9 +26,12 @@ pub enum Kind {
 
 #[derive(Debug)]
 pub struct Node {
-    pub stat: Stat,
+    czxid: i64,
+    mzxid: i64,
+    ctime: i64,
+    mtime: i64,
+    version: i32,
     pub prefix_crc: u32,
-    hash: u32,
     pub parent: Ix,
     /// Where this node stands among its parent's children.
     position: u32,
@@ -36,9 +39,7 @@ pub struct Node {
     name_len: u32,
     /// The name, then the data.
     name_and_data: Box<[u8]>,
-    /// Eight bytes instead of twenty-four: most nodes have none.
-    #[expect(clippy::box_collection)]
-    children: Option<Box<Vec<Ix>>>,
+    more: Option<Box<More>>,
     pub kind: Kind,
     null_data: bool,
     /// The image has an older state of this node, or none.
@@ -46,55 +47,57 @@ pub struct Node {
     live: bool,
 }
 
-/// [`StatPersisted`] without its padding.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, packed(4))]
-pub struct Stat {
-    pub czxid: i64,
-    pub mzxid: i64,
-    pub pzxid: i64,
-    pub ctime: i64,
-    pub mtime: i64,
-    pub owner: i64,
-    pub version: i32,
-    pub cversion: i32,
-    pub aversion: i32,
-}
-
-impl From<StatPersisted> for Stat {
-    fn from(s: StatPersisted) -> Self {
-        let StatPersisted { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner: owner, pzxid } =
-            s;
-        Self { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion }
-    }
-}
-
-impl From<Stat> for StatPersisted {
-    fn from(s: Stat) -> Self {
-        let Stat { czxid, mzxid, pzxid, ctime, mtime, owner: ephemeral_owner, version, cversion, aversion } = s;
-        Self { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid }
-    }
+/// What most nodes do without: they have no children and never had any, nobody owns them, and their access
+/// list is the one they were made with.
+#[derive(Debug, Default)]
+struct More {
+    pzxid: i64,
+    owner: i64,
+    cversion: i32,
+    aversion: i32,
+    children: Vec<Ix>,
 }
 
 impl Node {
     pub fn new(name: &str, data: Option<&[u8]>, acl: AclSlot, stat: StatPersisted, kind: Kind) -> Self {
         let mut node = Self {
-            stat: stat.into(),
+            czxid: 0,
+            mzxid: 0,
+            ctime: 0,
+            mtime: 0,
+            version: 0,
             prefix_crc: 0,
-            hash: 0,
             parent: ROOT,
             position: 0,
             acl,
             name_len: name.len() as u32,
-            name_and_data: Box::default(),
-            children: None,
+            name_and_data: [name.as_bytes(), data.unwrap_or_default()].concat().into(),
+            more: None,
             kind,
             null_data: data.is_none(),
             dirty: false,
             live: true,
         };
-        node.name_and_data = [name.as_bytes(), data.unwrap_or_default()].concat().into();
+        node.set_stat(stat);
         node
+    }
+
+    pub fn stat(&self) -> StatPersisted {
+        let Self { czxid, mzxid, ctime, mtime, version, .. } = *self;
+        let plain = (czxid, 0, 0, 0);
+        let (pzxid, ephemeral_owner, cversion, aversion) =
+            self.more.as_ref().map_or(plain, |more| (more.pzxid, more.owner, more.cversion, more.aversion));
+        StatPersisted { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid }
+    }
+
+    pub fn set_stat(&mut self, stat: StatPersisted) {
+        let StatPersisted { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner: owner, pzxid } =
+            stat;
+        (self.czxid, self.mzxid, self.ctime, self.mtime, self.version) = (czxid, mzxid, ctime, mtime, version);
+        if self.more.is_some() || (pzxid, owner, cversion, aversion) != (czxid, 0, 0, 0) {
+            let more = self.more.get_or_insert_default();
+            (more.pzxid, more.owner, more.cversion, more.aversion) = (pzxid, owner, cversion, aversion);
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -118,7 +121,12 @@ impl Node {
     }
 
     pub fn children(&self) -> &[Ix] {
-        self.children.as_deref().map_or(&[], |children| children)
+        self.more.as_ref().map_or(&[], |more| &more.children)
+    }
+
+    fn children_mut(&mut self) -> &mut Vec<Ix> {
+        let pzxid = self.czxid;
+        &mut self.more.get_or_insert_with(|| Box::new(More { pzxid, ..More::default() })).children
     }
 }
 
@@ -146,8 +154,7 @@ impl Nodes {
             count: 0,
             hasher: foldhash::fast::FixedState::with_seed(seed),
         };
-        let hash = nodes.hash("/");
-        let ix = nodes.place(Node { hash, ..root });
+        let ix = nodes.place(root);
         assert!(ix == ROOT, "the root is the first node");
         nodes
     }
@@ -204,7 +211,7 @@ impl Nodes {
             // The first with that hash is the right one, but for one in four billion.
             *ix = self.index.find(*hash, |_| true).unwrap_or(ROOT);
             let node = self.get(*ix);
-            prefetch(&node.stat);
+            prefetch(&node.czxid);
             prefetch(&node.live);
         }
         for ix in &found[..count] {
@@ -266,23 +273,23 @@ impl Nodes {
     pub fn insert(&mut self, parent: Ix, path: &str, node: Node) -> Ix {
         let hash = self.hash(path);
         let position = self.get(parent).children().len() as u32;
-        let ix = self.place(Node { hash, parent, position, ..node });
-        self.get_mut(parent).children.get_or_insert_default().push(ix);
+        let ix = self.place(Node { parent, position, ..node });
+        self.get_mut(parent).children_mut().push(ix);
         self.index.insert(hash, ix);
         ix
     }
 
-    /// Takes a node without children out and frees its slot.
-    pub fn remove(&mut self, ix: Ix) {
+    /// Takes the node at `path`, which has no children, out and frees its slot.
+    pub fn remove(&mut self, ix: Ix, path: &str) {
         assert!(ix != ROOT, "the root can't be removed");
-        let Node { hash, parent, position, .. } = *self.get(ix);
+        let Node { parent, position, .. } = *self.get(ix);
         assert!(self.get(ix).children().is_empty(), "a node with children can't be removed");
-        self.index.remove(hash, ix);
-        let siblings = self.get_mut(parent).children.as_mut().expect("a parent knows its child");
+        self.index.remove(self.hash(path), ix);
+        let siblings = self.get_mut(parent).children_mut();
         siblings.swap_remove(position as usize);
         let moved = siblings.get(position as usize).copied();
         if siblings.is_empty() {
-            self.get_mut(parent).children = None;
+            *siblings = Vec::new();
         }
         if let Some(moved) = moved {
             self.get_mut(moved).position = position;
@@ -290,6 +297,7 @@ impl Nodes {
         let node = self.get_mut(ix);
         node.name_and_data = Box::default();
         node.name_len = 0;
+        node.more = None;
         node.live = false;
         node.dirty = false;
         self.free.push(ix);
@@ -303,7 +311,27 @@ mod tests {
 
     #[test]
     fn a_node_is_small() {
-        assert!(size_of::<Node>() <= 112, "{}", size_of::<Node>());
+        assert!(size_of::<Node>() <= 88, "{}", size_of::<Node>());
+    }
+
+    #[test]
+    fn a_stat_comes_back_as_it_was_set() {
+        let leaf = StatPersisted { czxid: 1, pzxid: 1, mzxid: 2, ctime: 3, mtime: 4, version: 5, ..Default::default() };
+        let others = [
+            StatPersisted { pzxid: 2, ..leaf },
+            StatPersisted { ephemeral_owner: -7, ..leaf },
+            StatPersisted { cversion: 1, ..leaf },
+            StatPersisted { aversion: -1, ..leaf },
+        ];
+        for stat in [leaf].into_iter().chain(others) {
+            let mut node = Node::new("n", None, 0, stat, Kind::Persistent);
+            assert_eq!(node.more.is_none(), stat == leaf);
+            assert_eq!(node.stat(), stat);
+            node.children_mut();
+            assert_eq!(node.stat(), stat, "a first child changes nothing by itself");
+            node.set_stat(leaf);
+            assert_eq!(node.stat(), leaf);
+        }
     }
 
     #[test]
@@ -317,7 +345,7 @@ mod tests {
         for other in ["/a/b/", "a/b", "//a/b", "/a//b", "/b", "/a/", "/ab"] {
             assert_eq!(nodes.find(other), None, "{other}");
         }
-        nodes.remove(b);
+        nodes.remove(b, "/a/b");
         assert_eq!(nodes.find("/a/b"), None);
         assert_eq!(nodes.count(), 2);
     }
@@ -331,7 +359,7 @@ mod tests {
         }
         for n in (0..5000).step_by(3) {
             let ix = nodes.find(&format!("/n{n}")).unwrap();
-            nodes.remove(ix);
+            nodes.remove(ix, &format!("/n{n}"));
         }
         for n in 0..5000 {
             assert_eq!(nodes.find(&format!("/n{n}")).is_some(), n % 3 != 0);

@@ -849,12 +849,13 @@ impl Leader {
                 ));
             }
             self.committed = entry.zxid;
+            // Before the next COMMIT: a learner answers its clients in the order of what it hears.
+            while let Some((_, link)) = self.syncs.pop_front_if(|(zxid, _)| *zxid <= entry.zxid) {
+                self.send(link, Packet::Sync, out);
+            }
         }
         assert!(self.committed == agreed, "a quorum has acknowledged {agreed}, which was not proposed");
         out.push(Effect::Committed { zxid: self.committed });
-        while let Some((_, link)) = self.syncs.pop_front_if(|(zxid, _)| *zxid <= agreed) {
-            self.send(link, Packet::Sync, out);
-        }
     }
 
     /// Every half tick a PING, every tick a look at who is there.

@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub struct Fuse {
     room: Option<u64>,
     /// No write finds room.
     is_full: bool,
+    /// How many syncs of files or directories succeed before one fails.
+    syncs_left: Option<u64>,
 }
 
 pub type SharedFuse = Rc<RefCell<Fuse>>;
@@ -66,16 +68,31 @@ impl Fuse {
         self.operations += 1;
         true
     }
+
+    fn may_sync(&mut self) -> bool {
+        match &mut self.syncs_left {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
     now: Vec<u8>,
     safe: Vec<u8>,
+    /// Sectors that a failed sync has left clean in the cache and not on the disk: no later sync writes them,
+    /// unless they are written again (ext4).
+    forgotten: BTreeSet<usize>,
 }
 
 impl Inode {
     fn crash(&mut self, fate: Fate, random: &mut Random) {
+        self.forgotten.clear();
         let mut survivor = match fate {
             Fate::Kept | Fate::Cached => self.now.clone(),
             Fate::Lost => self.safe.clone(),
@@ -96,6 +113,34 @@ impl Inode {
         survivor.shrink_to_fit();
         self.safe = survivor.clone();
         self.now = survivor;
+    }
+
+    fn sync(&mut self) {
+        let kept: Vec<(usize, Vec<u8>)> = self
+            .forgotten
+            .iter()
+            .map(|sector| (sector * SECTOR, self.safe.iter().skip(sector * SECTOR).take(SECTOR).copied().collect()))
+            .collect();
+        self.safe.clone_from(&self.now);
+        for (at, bytes) in kept {
+            let end = (at + SECTOR).min(self.safe.len());
+            if at < end {
+                self.safe[at..end].fill(0);
+                let have = bytes.len().min(end - at);
+                self.safe[at..at + have].copy_from_slice(&bytes[..have]);
+            }
+        }
+    }
+
+    /// The cache believes from now on that all of it is on the disk.
+    fn forget(&mut self) {
+        for sector in 0..self.now.len().div_ceil(SECTOR) {
+            let at = sector * SECTOR;
+            let end = (at + SECTOR).min(self.now.len());
+            if self.safe.get(at..end) != Some(&self.now[at..end]) {
+                self.forgotten.insert(sector);
+            }
+        }
     }
 }
 
@@ -167,7 +212,7 @@ impl SimDisk {
         let mut dir = self.dir.borrow_mut();
         dir.exists = true;
         let ix = dir.inodes.len();
-        dir.inodes.push(Inode { now: bytes.to_vec(), safe: bytes.to_vec() });
+        dir.inodes.push(Inode { now: bytes.to_vec(), safe: bytes.to_vec(), ..Inode::default() });
         dir.names.insert(name.to_owned(), ix);
         dir.safe_names.insert(name.to_owned(), ix);
     }
@@ -192,6 +237,17 @@ impl SimDisk {
         let mut dir = self.dir.borrow_mut();
         dir.names.remove(name);
         dir.safe_names.remove(name);
+    }
+
+    /// Whether what a power cut that takes everything unsynced would leave of a file passes, from there on.
+    pub fn is_safe(&self, name: &str, offset: u64, check: impl FnOnce(&[u8]) -> bool) -> bool {
+        let dir = self.dir.borrow();
+        let Some(ix) = dir.safe_names.get(name) else { return false };
+        dir.inodes[*ix].safe.get(offset as usize..).is_some_and(check)
+    }
+
+    pub fn safe_names(&self) -> Vec<String> {
+        self.dir.borrow().safe_names.keys().cloned().collect()
     }
 
     fn crash(&self, fate: Fate, random: &mut Random) {
@@ -280,6 +336,10 @@ impl Disk for SimDisk {
                 inode.now.resize(end, 0);
             }
             inode.now[offset as usize..end].copy_from_slice(bytes);
+            if !inode.forgotten.is_empty() {
+                let written = offset as usize / SECTOR..end.div_ceil(SECTOR);
+                inode.forgotten.retain(|sector| !written.contains(sector));
+            }
         })?;
         done
     }
@@ -308,11 +368,18 @@ impl Disk for SimDisk {
 
     fn sync(&self, name: &str) -> Result<(), DiskError> {
         self.burn("sync", name)?;
-        self.inode(name, |inode| inode.safe = inode.now.clone())
+        if !self.fuse.borrow_mut().may_sync() {
+            self.inode(name, Inode::forget)?;
+            return Err(self.error(DiskErrorKind::Other, "sync", name, "input/output error"));
+        }
+        self.inode(name, Inode::sync)
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {
         self.burn("sync of the directory", "")?;
+        if !self.fuse.borrow_mut().may_sync() {
+            return Err(self.error(DiskErrorKind::Other, "sync of the directory", "", "input/output error"));
+        }
         let mut dir = self.dir.borrow_mut();
         dir.unsafe_changes.clear();
         dir.safe_names = dir.names.clone();
@@ -538,6 +605,17 @@ impl World {
         self.fuse.borrow_mut().room = room;
     }
 
+    /// Lets `more` syncs succeed; those after it fail, until a crash.
+    pub fn fail_syncs_after(&self, more: u64) {
+        self.fuse.borrow_mut().syncs_left = Some(more);
+    }
+
+    /// Lets all operations succeed again, of a machine that is on.
+    pub fn blow_never(&self) {
+        let mut fuse = self.fuse.borrow_mut();
+        (fuse.blows_at, fuse.syncs_left) = (None, None);
+    }
+
     /// The process or the machine dies, and is started again.
     pub fn crash(&self, fate: Fate, random: &mut Random) {
         self.log.crash(fate, random);
@@ -547,6 +625,6 @@ impl World {
         self.own.crash(fate, random);
         self.log_home.crash(fate, random);
         self.image.crash(fate, random);
-        self.fuse.borrow_mut().blows_at = None;
+        self.blow_never();
     }
 }

@@ -94,7 +94,6 @@ struct Server {
     wakes_at: Option<Mono>,
     /// The tree that came behind a SNAP.
     received: Option<Vec<Entry>>,
-    want: Want,
 }
 
 #[derive(Debug)]
@@ -191,7 +190,6 @@ impl World {
             delivered: Vec::new(),
             wakes_at: None,
             received: None,
-            want: Want::Cheapest,
         });
         Self {
             servers: servers.collect(),
@@ -453,7 +451,6 @@ impl World {
                 let server = &mut self.servers[at];
                 server.committed = server.committed.max(committed);
                 server.serves = true;
-                server.want = Want::Cheapest;
                 self.deliver(at);
                 self.see("serving");
             }
@@ -467,17 +464,19 @@ impl World {
             }
             Effect::FromLeader(_) => {}
             Effect::Failed(fault) => {
-                if matches!(fault, Fault::NoBase(_)) {
-                    self.servers[at].want = Want::Snapshot;
-                    self.see("no base");
-                }
                 if matches!(fault, Fault::Protocol(_) | Fault::Unexpected { .. }) {
                     self.see("fault");
                 }
                 let server = &mut self.servers[at];
-                server.state = State::Looking;
+                let state = std::mem::replace(&mut server.state, State::Looking);
                 server.serves = false;
                 server.received = None;
+                // Back to the same leader, and not to an election: the leader may be waiting for this server's ACK of
+                // NEWLEADER, and the next leader could not count it among the epoch acks.
+                if let (Fault::NoBase(_), State::Learns(learner)) = (fault, state) {
+                    self.see("no base");
+                    self.follow(at, learner.leader() as usize - 1, Want::Snapshot);
+                }
             }
         }
     }
@@ -494,10 +493,11 @@ impl World {
         match &packet {
             Packet::Diff { .. } => self.see("DIFF"),
             Packet::Trunc { zxid } => {
-                // S24.
+                // S24. A leader that is about to be deposed may take back what its successor has committed already,
+                // from a learner that the successor did not count; and it sends it again behind the TRUNC.
                 let learner = &self.servers[self.wires[&link].learner].disk;
                 let lost = learner.entries.iter().filter(|entry| entry.zxid > *zxid);
-                for entry in lost {
+                for entry in lost.filter(|entry| !self.servers[at].history.contains(entry.zxid)) {
                     assert!(!self.committed.contains(entry), "TRUNC {zxid} takes {} back", entry.zxid);
                 }
                 self.see("TRUNC");
@@ -823,7 +823,7 @@ impl World {
                 && matches!(self.servers[at].state, State::Looking)
                 && (!self.faulty || !self.random.one_in(5))
             {
-                self.follow(at, elected);
+                self.follow(at, elected, Want::Cheapest);
             }
         }
     }
@@ -851,7 +851,7 @@ impl World {
         });
     }
 
-    fn follow(&mut self, at: usize, leader: usize) {
+    fn follow(&mut self, at: usize, leader: usize, want: Want) {
         let rules = LearnerRules {
             me: self.servers[at].id,
             role: self.servers[at].kind,
@@ -868,7 +868,7 @@ impl World {
         self.drive(at, |server, out| {
             let last = server.disk.last();
             server.committed = Zxid::ZERO;
-            let learner = Learner::new(rules, now, leader, link, epochs(&server.disk), last, server.want, out);
+            let learner = Learner::new(rules, now, leader, link, epochs(&server.disk), last, want, out);
             server.state = State::Learns(learner);
         });
     }
@@ -978,7 +978,13 @@ impl World {
 
     fn check_the_end(&self) {
         for server in &self.servers {
-            assert!(server.serves, "server {} does not serve in the end", server.id);
+            let doing = match &server.state {
+                State::Down => "down".to_owned(),
+                State::Looking => format!("looking with {:?}", server.writes),
+                State::Leads(leader) => format!("{leader:?}"),
+                State::Learns(learner) => format!("{learner:?}"),
+            };
+            assert!(server.serves, "server {} does not serve in the end: {doing}", server.id);
             assert!(self.committed.starts_with(&server.delivered), "server {} applied another history", server.id);
             let behind = self.committed.len() - server.delivered.len();
             assert!(behind < 40, "server {} is {behind} behind", server.id);

@@ -1,0 +1,420 @@
+//! Ensembles of Java servers and ours: any of them leads, follows, observes, falls behind, is killed and is
+//! replaced, while clients write through all of them. Nothing acknowledged is lost, no session ends, and all
+//! members hold the same.
+//!
+//! The letters say who is what: `J` is Java, `R` is ours, behind a `+` are observers. With `ZOOID_SERVER=java`
+//! all of them are Java, which tells a fault of a test from one of the server.
+
+use std::time::{Duration, Instant};
+
+use compat_tests::ensemble::{Data, Ensemble};
+use compat_tests::load::Load;
+use compat_tests::raw::{Client, Connect, Session};
+use compat_tests::recorder::{Port, Recorder, Rule, Sync};
+use compat_tests::request::{OPEN, create, node, op, set_data};
+use compat_tests::{Kind, Setup, java};
+
+const CLIENTS: usize = 6;
+
+fn java() -> Kind {
+    Kind::Java(java::VERSION.into())
+}
+
+// ---- who is what, and who leads ----
+
+#[test]
+fn two_java_servers_follow_ours() {
+    serves("JJR", 3);
+}
+
+#[test]
+fn ours_follows_java_beside_java() {
+    serves("RJJ", 3);
+}
+
+#[test]
+fn ours_and_java_follow_ours() {
+    serves("JRR", 3);
+}
+
+#[test]
+fn two_of_ours_follow_java() {
+    serves("RRJ", 3);
+}
+
+#[test]
+fn three_of_ours() {
+    serves("RRR", 3);
+}
+
+#[test]
+fn ours_observes_java() {
+    serves("JJ+R", 2);
+}
+
+#[test]
+fn java_observes_ours() {
+    serves("RR+J", 2);
+}
+
+#[test]
+fn five_of_both_kinds() {
+    serves("JRJRR", 5);
+}
+
+/// Clients write through every member, and every member then holds the same.
+fn serves(letters: &str, leader: i64) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    ensemble.start_led_by(leader);
+    let all: Vec<usize> = (0..ensemble.sids().len()).collect();
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 1);
+    load.wait_for(1000, &all);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+// ---- the ways to catch up ----
+
+#[test]
+fn ours_catches_up_with_java() {
+    catches_up("RJJ");
+}
+
+#[test]
+fn java_catches_up_with_ours() {
+    catches_up("JRR");
+}
+
+#[test]
+fn ours_catches_up_with_ours() {
+    catches_up("RRR");
+}
+
+/// Member 1 misses more and more, and the leader, 3, sends what it lacks: a few transactions, those of several
+/// epochs, everything.
+fn catches_up(letters: &str) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    let recorder = Recorder::before(&mut ensemble);
+    ensemble.start_led_by(3);
+    let mut client = ensemble.client(3);
+    write(&mut client, "/a", 3);
+    ensemble.wait_equal();
+
+    // Nothing was missed.
+    ensemble.kill(1);
+    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 0));
+
+    ensemble.kill(1);
+    write(&mut client, "/b", 20);
+    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 20));
+
+    // Over an epoch, in which the client has to come back.
+    ensemble.kill(1);
+    write(&mut client, "/c", 5);
+    let session = client.abandon();
+    ensemble.kill(2);
+    ensemble.kill(3);
+    ensemble.start_each(&[2, 3]);
+    ensemble.wait_led_by(3);
+    let mut client = ensemble.attach(3, &Connect::attach(&session));
+    write(&mut client, "/d", 5);
+    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 10));
+
+    // More than a leader keeps in memory (500): it may send what it has on disk, or everything.
+    ensemble.kill(1);
+    write(&mut client, "/e", 700);
+    let sync = rejoins(&mut ensemble, &recorder);
+    assert!([(Sync::Diff, 700), (Sync::Snap, 0)].contains(&sync), "{sync:?} for 700 transactions");
+
+    // The directory is lost, and with it the member's memory of what it has promised.
+    ensemble.kill(1);
+    ensemble.lose_data(1);
+    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Snap, 0));
+
+    // It goes on from the snapshot.
+    ensemble.kill(1);
+    write(&mut client, "/f", 2);
+    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 2));
+    client.close();
+}
+
+/// Member 1 starts again and holds what the others do; how it came to that.
+fn rejoins(ensemble: &mut Ensemble, recorder: &Recorder) -> (Sync, usize) {
+    ensemble.start(1);
+    ensemble.wait_joined();
+    let sync = recorder.last_sync(1).expect("it was brought up to date");
+    ensemble.check_equal();
+    sync
+}
+
+fn write(client: &mut Client, path: &str, count: usize) {
+    for number in 0..count {
+        client.ok(op::CREATE, create(&format!("{path}-{number}"), path.as_bytes(), OPEN, 0));
+    }
+}
+
+#[test]
+fn ours_gives_up_what_java_never_heard_of() {
+    gives_up("JJR");
+}
+
+#[test]
+fn java_gives_up_what_ours_never_heard_of() {
+    gives_up("RRJ");
+}
+
+#[test]
+fn ours_gives_up_what_ours_never_heard_of() {
+    gives_up("RRR");
+}
+
+/// Leader 3 has logged what nobody else has, and then follows 2: it must give it up, first when 2 has nothing
+/// new, then when something new waits for its quorum, then when something new is committed.
+fn gives_up(letters: &str) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    let recorder = Recorder::before(&mut ensemble);
+    ensemble.start_led_by(3);
+    let session = ensemble.client(3).abandon();
+
+    let session = strand(&mut ensemble, &session, "/stranded-1");
+    ensemble.start(3);
+    ensemble.wait_joined();
+    assert_eq!(recorder.last_sync(3), Some((Sync::Trunc, 0)));
+    check_gone(&ensemble, &session, "/stranded-1");
+
+    lead_again(&mut ensemble);
+    let session = strand(&mut ensemble, &session, "/stranded-2");
+    // It dials while all answer, and is heard when a proposal already waits.
+    let mut client = ensemble.attach(2, &Connect::attach(&session));
+    recorder.rule(2, Port::Quorum, Rule::Hold);
+    ensemble.start(3);
+    ensemble.wait("member 3 to dial", || if recorder.held() > 0 { Ok(()) } else { Err("it does not".into()) });
+    ensemble.pause(1);
+    client.send(op::CREATE, node("/waiting"));
+    ensemble.wait_until_logged(2, "/waiting");
+    recorder.rule(2, Port::Quorum, Rule::Carry);
+    ensemble.wait_serving(3);
+    ensemble.resume(1);
+    assert_eq!(client.reply().err, 0, "the new quorum agrees");
+    let session = client.abandon();
+    assert_eq!(recorder.last_sync(3), Some((Sync::Trunc, 1)));
+    check_gone(&ensemble, &session, "/stranded-2");
+
+    lead_again(&mut ensemble);
+    let session = strand(&mut ensemble, &session, "/stranded-3");
+    let mut client = ensemble.attach(2, &Connect::attach(&session));
+    client.create("/committed");
+    let session = client.abandon();
+    ensemble.start(3);
+    ensemble.wait_joined();
+    check_gone(&ensemble, &session, "/stranded-3");
+}
+
+/// Has 3 log a transaction that nobody else hears of. Afterwards 1 and 2 run, led by 2.
+fn strand(ensemble: &mut Ensemble, session: &Session, path: &str) -> Session {
+    let mut client = ensemble.attach(3, &Connect::attach(session));
+    ensemble.pause(1);
+    ensemble.pause(2);
+    client.send(op::CREATE, node(path));
+    ensemble.wait_until_logged(3, path);
+    [3, 2, 1].into_iter().for_each(|sid| ensemble.kill(sid));
+    ensemble.start_each(&[1, 2]);
+    ensemble.wait_led_by(2);
+    ensemble.wait_joined();
+    client.abandon()
+}
+
+/// Has 3 lead, which has what the others have.
+fn lead_again(ensemble: &mut Ensemble) {
+    [1, 2, 3].into_iter().for_each(|sid| ensemble.kill(sid));
+    ensemble.start_led_by(3);
+}
+
+fn check_gone(ensemble: &Ensemble, session: &Session, path: &str) {
+    ensemble.wait_joined();
+    for sid in ensemble.sids() {
+        let mut client = ensemble.attach(sid, &Connect::attach(session));
+        assert!(!client.exists(path), "{path} is still there at {sid}\n{}", ensemble.logs());
+        client.abandon();
+    }
+    ensemble.check_equal();
+}
+
+// ---- members come and go ----
+
+#[test]
+fn leaders_of_both_kinds_are_killed() {
+    leaders_are_killed("JRJ", 4);
+}
+
+#[test]
+fn leaders_of_ours_are_killed() {
+    leaders_are_killed("RRR", 6);
+}
+
+/// Under load, again and again; who was killed comes back.
+fn leaders_are_killed(letters: &str, times: usize) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    ensemble.start_led_by(3);
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 2);
+    for _ in 0..times {
+        load.wait_for(300, &[0, 1, 2]);
+        let leader = ensemble.wait_for_leader();
+        ensemble.kill(leader);
+        let others: Vec<usize> = (0..3).filter(|at| *at as i64 + 1 != leader).collect();
+        load.wait_for(300, &others);
+        ensemble.start(leader);
+        ensemble.wait_joined();
+    }
+    load.wait_for(300, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+#[test]
+fn sessions_outlive_a_leader_of_java() {
+    sessions_outlive_the_leader("RRJ");
+}
+
+#[test]
+fn sessions_outlive_a_leader_of_ours() {
+    sessions_outlive_the_leader("JRR");
+}
+
+/// A session and its ephemeral stay when the leader goes, wherever the client was; one whose client does not
+/// come back ends, and not before its time.
+fn sessions_outlive_the_leader(letters: &str) {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    ensemble.start_led_by(3);
+    let connect = Connect { time_out: TIMEOUT.as_millis() as i32, ..Connect::default() };
+    let ephemeral = |sid: i64| format!("/of-{sid}");
+    let clients: Vec<(i64, Client)> = [1, 2, 3]
+        .into_iter()
+        .map(|sid| {
+            let mut client = ensemble.attach(sid, &connect);
+            client.ok(op::CREATE, create(&ephemeral(sid), b"", OPEN, 1));
+            (sid, client)
+        })
+        .collect();
+    let mut lost = ensemble.attach(1, &connect);
+    lost.ok(op::CREATE, create("/lost", b"", OPEN, 1));
+    lost.abandon();
+    let left = Instant::now();
+
+    ensemble.kill(3);
+    let sessions: Vec<(i64, Session)> = clients.into_iter().map(|(sid, client)| (sid, client.abandon())).collect();
+    // Each comes back elsewhere.
+    let elsewhere = |sid: i64| if sid == 1 { 2 } else { 1 };
+    let mut clients: Vec<(i64, Client)> = sessions
+        .into_iter()
+        .map(|(sid, session)| {
+            let again = Connect { time_out: connect.time_out, ..Connect::attach(&session) };
+            (sid, ensemble.attach(elsewhere(sid), &again))
+        })
+        .collect();
+    for (sid, client) in &mut clients {
+        let owner = client.stat(&ephemeral(*sid)).ephemeral_owner;
+        assert_eq!(owner, client.session.id, "the ephemeral of {sid} is another's");
+        client.ok(op::SET_DATA, set_data(&ephemeral(*sid), b"still mine", -1));
+    }
+
+    // A new leader gives every session its full time, and those that speak have it again and again.
+    ensemble.wait("the lost session to end", || {
+        clients.iter_mut().for_each(|(_, client)| _ = client.ping());
+        if clients[0].1.exists("/lost") { Err("it has not".into()) } else { Ok(()) }
+    });
+    assert!(left.elapsed() >= TIMEOUT, "it ended {:?} after its client had gone", left.elapsed());
+    for (sid, client) in &mut clients {
+        assert!(client.exists(&ephemeral(*sid)), "the ephemeral of {sid} went with another's session");
+    }
+    ensemble.start(3);
+    ensemble.wait_joined();
+    ensemble.check_equal();
+}
+
+// ---- replacement ----
+
+#[test]
+fn members_are_replaced_one_by_one_and_back() {
+    are_replaced(&Setup::ensemble(), Ensemble::stop, Data::Kept);
+}
+
+#[test]
+fn members_are_replaced_on_new_disks_and_back() {
+    are_replaced(&Setup::ensemble(), Ensemble::stop, Data::Lost);
+}
+
+#[test]
+fn killed_members_are_replaced_and_back() {
+    are_replaced(&Setup::ensemble(), Ensemble::kill, Data::Kept);
+}
+
+/// With the membership in a file of its own, which servers write.
+#[test]
+fn members_that_may_be_reconfigured_are_replaced_and_back() {
+    are_replaced(&reconfigurable(), Ensemble::stop, Data::Kept);
+}
+
+fn reconfigurable() -> Setup {
+    Setup::ensemble().line("reconfigEnabled", "true").line("standaloneEnabled", "false")
+}
+
+/// From Java to ours and back under load, one member at a time; MIGRATION.md has the same by hand.
+fn are_replaced(setup: &Setup, end: fn(&mut Ensemble, i64), data: Data) {
+    let mut ensemble = Ensemble::of("JJJ", setup);
+    ensemble.start_led_by(3);
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 3);
+    for kind in [Kind::under_test(), java()] {
+        for sid in 1..=3 {
+            load.wait_for(200, &[0, 1, 2]);
+            end(&mut ensemble, sid);
+            ensemble.replace(sid, kind.clone(), data);
+            ensemble.start(sid);
+            ensemble.wait_joined();
+            if data == Data::Lost && kind == java() {
+                ensemble.forgive_mismatches(sid);
+            }
+            ensemble.check_digests();
+        }
+    }
+    load.wait_for(200, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+/// All stop, and other servers start on their directories: those who begin must agree on who is the most recent.
+#[test]
+fn all_are_replaced_at_once_and_back() {
+    all_are_replaced(&Setup::ensemble());
+}
+
+#[test]
+fn all_that_may_be_reconfigured_are_replaced_at_once_and_back() {
+    all_are_replaced(&reconfigurable());
+}
+
+fn all_are_replaced(setup: &Setup) {
+    let mut ensemble = Ensemble::of("JJJ", setup);
+    ensemble.start_led_by(3);
+    let ours = Kind::under_test();
+    // The last has ours as the largest of two kinds.
+    let next = [[&ours, &ours, &ours], [&java(), &java(), &java()], [&java(), &java(), &ours]];
+    for (seed, kinds) in (4..).zip(next) {
+        let load = Load::start(&ensemble.addresses(), CLIENTS, seed);
+        load.wait_for(300, &[0, 1, 2]);
+        let seen = load.finish();
+        ensemble.check_equal();
+        let tree = ensemble.tree(3);
+        ensemble.stop_all();
+        for (sid, kind) in (1..).zip(kinds) {
+            ensemble.replace(sid, kind.clone(), Data::Kept);
+        }
+        ensemble.start_led_by(3);
+        assert_eq!(tree.difference(&ensemble.tree(1)), None, "after {seen:?}\n{}", ensemble.logs());
+        ensemble.check_equal();
+    }
+}

@@ -1,0 +1,170 @@
+//! What Java servers say to each other, read to the last byte and written again as it was: the recordings of
+//! `fixtures/quorum`.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::{Bytes, BytesMut};
+use support::trees;
+use zooid::id::Zxid;
+use zooid::tree::stream::{SnapshotParser, write_tree};
+use zooid::tree::{Tree, TreeRules, Unwatched};
+use zooid::txn::Logged;
+use zooid::zab::packet::{Packet, PacketReader, Side};
+
+/// What one end of a connection said.
+struct Recording {
+    /// Scenario and file.
+    name: String,
+    bytes: Bytes,
+}
+
+/// All recordings of a kind of connection: those of the diallers, and those of the others.
+fn recordings(port: &str) -> Vec<(Recording, End)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/quorum");
+    let mut all = Vec::new();
+    for scenario in fs::read_dir(root).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        for file in fs::read_dir(scenario.path()).unwrap().flatten() {
+            let file = file.path();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let end = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("dialled") => End::Dialler,
+                Some("answered") => End::Acceptor,
+                _ => continue,
+            };
+            if name.contains(port) {
+                let name = format!("{}/{name}", scenario.file_name().to_str().unwrap());
+                all.push((Recording { name, bytes: fs::read(&file).unwrap().into() }, end));
+            }
+        }
+    }
+    assert!(!all.is_empty(), "no recordings of {port}");
+    all
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Dialler,
+    Acceptor,
+}
+
+/// The packets of a recording, each of which is written as it was read, and the tree that came with them.
+/// `pieces` is how many bytes come at once.
+fn packets(recording: &Recording, side: Side, pieces: usize) -> (Vec<Packet>, Option<Tree>) {
+    let mut reader = PacketReader::new(side, PacketReader::USUAL_MAX);
+    let mut input = BytesMut::new();
+    let mut snapshot: Option<SnapshotParser> = None;
+    let (mut packets, mut tree) = (Vec::new(), None);
+    // Where the packet or stream in front begins.
+    let mut at = 0;
+    let mut arrived = 0;
+    for piece in recording.bytes.chunks(pieces) {
+        input.extend_from_slice(piece);
+        arrived += piece.len();
+        loop {
+            if let Some(parser) = &mut snapshot {
+                tree = parser.feed(&mut input).unwrap();
+                let Some(tree) = &tree else { break };
+                check_snapshot(recording, at..arrived - input.len(), tree);
+                at = arrived - input.len();
+                snapshot = None;
+            }
+            let packet = reader.next(&mut input).unwrap_or_else(|e| panic!("{}, at {at}: {e}", recording.name));
+            let Some(packet) = packet else { break };
+            let mut written = BytesMut::new();
+            packet.write(&mut written);
+            let end = arrived - input.len();
+            assert_eq!(written, recording.bytes.slice(at..end), "{}, at {at}: {packet:?}", recording.name);
+            at = end;
+            if let Packet::Snap { .. } = packet {
+                snapshot = Some(SnapshotParser::new(TreeRules::default(), PacketReader::USUAL_MAX));
+            }
+            packets.push(packet);
+        }
+    }
+    assert_eq!(at, recording.bytes.len(), "{}: something is left", recording.name);
+    (packets, tree)
+}
+
+/// A tree of Java's, written as we do: the nodes may come in another order, and are the same.
+fn check_snapshot(recording: &Recording, range: std::ops::Range<usize>, tree: &Tree) {
+    let written = write_tree(tree, Vec::new()).unwrap();
+    assert_eq!(written.len(), range.len(), "{}: the snapshot has another length", recording.name);
+    let mut input = BytesMut::from(&written[..]);
+    let again = SnapshotParser::new(TreeRules::default(), PacketReader::USUAL_MAX).feed(&mut input).unwrap().unwrap();
+    trees::assert_equal(&recording.name, tree, &again);
+}
+
+/// The variant's name.
+fn kind(packet: &Packet) -> String {
+    let text = format!("{packet:?}");
+    text.split([' ', '(']).next().unwrap().to_owned()
+}
+
+#[test]
+fn every_packet_is_written_as_it_was_read() {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for (recording, end) in recordings("-quorum-") {
+        let side = if end == End::Dialler { Side::Leader } else { Side::Learner };
+        let (whole, _) = packets(&recording, side, usize::MAX);
+        for pieces in [1, 7, 100] {
+            assert_eq!(packets(&recording, side, pieces).0, whole, "{} in pieces of {pieces}", recording.name);
+        }
+        for packet in &whole {
+            *kinds.entry(kind(packet)).or_default() += 1;
+        }
+    }
+    let found: BTreeSet<&str> = kinds.keys().map(String::as_str).collect();
+    let expected = BTreeSet::from([
+        "Ack",
+        "AckEpoch",
+        "Commit",
+        "Diff",
+        "FollowerInfo",
+        "Inform",
+        "LeaderInfo",
+        "NewLeader",
+        "ObserverInfo",
+        "Ping",
+        "Proposal",
+        "Request",
+        "Revalidate",
+        "Revalidated",
+        "Snap",
+        "Sync",
+        "Trunc",
+        "UpToDate",
+    ]);
+    assert_eq!(found, expected, "{kinds:?}");
+}
+
+/// A learner that begins with nothing or with a snapshot has, after each transaction, the tree that the leader
+/// had when it proposed it.
+#[test]
+fn the_digests_of_the_leader_are_those_of_the_learner() {
+    let mut compared = 0;
+    for (recording, _) in recordings("-quorum-").into_iter().filter(|(_, end)| *end == End::Acceptor) {
+        let (packets, snapshot) = packets(&recording, Side::Learner, usize::MAX);
+        let begins_empty = packets.contains(&Packet::Diff { zxid: Zxid::ZERO });
+        let Some(mut tree) = snapshot.or_else(|| begins_empty.then(|| Tree::new(TreeRules::default()))) else {
+            continue;
+        };
+        for packet in packets {
+            let (Packet::Proposal { txn, zxid } | Packet::Inform { txn, zxid }) = packet else { continue };
+            let logged = Logged::read(txn.clone()).unwrap();
+            let mut written = BytesMut::new();
+            logged.write(&mut written);
+            assert_eq!(written, txn, "{}: {logged:?}", recording.name);
+            assert_eq!(logged.header.zxid, zxid);
+            tree.apply(&logged.header, &logged.txn, &mut Unwatched);
+            if let Some(digest) = logged.digest {
+                assert_eq!(tree.digest(), digest, "{}: after {logged:?}", recording.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 50, "{compared} digests were compared");
+}
