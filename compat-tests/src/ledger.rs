@@ -207,10 +207,18 @@ impl Ledger {
         self.call(op::CLOSE_SESSION, Body::new()).map(drop)
     }
 
-    /// Returns when this server shows everything that was agreed on before.
-    pub fn sync(&mut self) -> Result<(), String> {
-        let reply = self.call(op::SYNC, path("/"))?;
-        if reply.err == 0 { Ok(()) } else { Err(format!("sync: error {}", reply.err)) }
+    /// Returns when this server shows whatever became of the requests before, and nothing becomes of them any
+    /// more: a write stands behind all that were ordered, and what the session has asked elsewhere and is not
+    /// ordered yet fails. A sync does not do it, for the leader answers its own client's as a read.
+    pub fn draw_a_line(&mut self) -> Result<(), String> {
+        let home = self.home();
+        for (op, body) in [(op::SYNC, path(&home)), (op::SET_DATA, set_data(&home, b"", -1))] {
+            let reply = self.call(op, body)?;
+            if reply.err != 0 {
+                return Err(format!("op {op} on {home}: error {}", reply.err));
+            }
+        }
+        Ok(())
     }
 
     /// Asks for one thing after another, `window` of them at a time, until the server is gone. `progress`
