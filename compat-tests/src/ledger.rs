@@ -224,16 +224,17 @@ impl Ledger {
     /// Asks for one thing after another, `window` of them at a time, until the server is gone. `progress`
     /// hears how many answers came.
     pub fn work(&mut self, window: usize, progress: &dyn Fn(u64)) -> Result<(), String> {
-        self.work_while(window, &|answers| {
+        let goes_on = |answers| {
             progress(answers);
             true
-        })
+        };
+        self.work_while(window, &goes_on).map_err(|refusal| refusal.to_string())
     }
 
     /// The same until `goes_on`, which hears how many answers came, says no: then it waits for the answers to
-    /// what it has asked, and stays connected.
-    pub fn work_while(&mut self, window: usize, goes_on: &dyn Fn(u64) -> bool) -> Result<(), String> {
-        let mut connection = self.connection.take().ok_or("not connected")?;
+    /// what it has asked, and stays connected. A server that says nothing for long is given up.
+    pub fn work_while(&mut self, window: usize, goes_on: &dyn Fn(u64) -> bool) -> Result<(), Refusal> {
+        let mut connection = self.connection.take().expect("who works is connected");
         let mut asks = true;
         loop {
             if !asks && self.pending.is_empty() {
@@ -257,9 +258,9 @@ impl Ledger {
             let mut answers = 0;
             loop {
                 match connection.receive(patience) {
-                    Received::Frame(payload) => self.on_answer(Reply::parse(payload))?,
+                    Received::Frame(payload) => self.on_answer(Reply::parse(payload)).map_err(Refusal::Wrong)?,
                     Received::Silence if answers > 0 => break,
-                    Received::Silence => return Err(format!("no answer within {ANSWER:?}")),
+                    Received::Silence => return Err(Refusal::NotNow(format!("no answer within {ANSWER:?}"))),
                     Received::Closed(_) => {
                         goes_on(answers);
                         return Ok(());
