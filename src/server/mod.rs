@@ -432,6 +432,10 @@ fn log_notice(notice: &Notice) {
             info!(epoch, "serving clients; the election took {election_ms} ms");
         }
         Notice::RoleEnded(fault) => warn!("the role has ended, a new election follows: {fault}"),
+        Notice::DivergedAgain { leader } => error!(
+            "the tree differs from that of leader {leader} although it was taken from it less than an hour ago: this \
+             server keeps it and serves on; compare the trees of all members before one of them is emptied"
+        ),
         Notice::LinkClosed { link, why } => warn!(%link, "closing the link to a learner: {why}"),
         Notice::OtherMembers { from, text } => {
             warn!("server {from} has a newer list of other members, and is not listened to: {text}")
