@@ -426,7 +426,7 @@ impl World {
         fs::write(&config, text).expect("cannot write zoo.cfg");
         let flags = [("zookeeper.cnxTimeout".to_owned(), "500".to_owned())];
         let plain = match &member.kind {
-            Kind::Java(version) => java::command(version, &flags, &config),
+            Kind::Java(version) => java::command(version, java::Use::Member, &flags, &config),
             Kind::Zooid => zooid::command(&flags, &config),
         };
         let log = File::options().create(true).append(true).open(member.directory.join("server.log"));
