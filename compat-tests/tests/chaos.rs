@@ -83,6 +83,7 @@ fn a_cut_works_in_one_direction() {
         socket.read_exact(&mut buffer).expect("what was lost is sent again");
     }
     echo.kill().expect("it can be killed");
+    echo.wait().expect("it can be awaited");
 }
 
 /// What goes wrong.
@@ -426,7 +427,7 @@ impl World {
         fs::write(&config, text).expect("cannot write zoo.cfg");
         let flags = [("zookeeper.cnxTimeout".to_owned(), "500".to_owned())];
         let plain = match &member.kind {
-            Kind::Java(version) => java::command(version, &flags, &config),
+            Kind::Java(version) => java::command(version, java::Use::Member, &flags, &config),
             Kind::Zooid => zooid::command(&flags, &config),
         };
         let log = File::options().create(true).append(true).open(member.directory.join("server.log"));

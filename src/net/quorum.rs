@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
-use super::listen::bind_one;
+use super::listen::bind_peer_port;
 use crate::config::Endpoint;
 use crate::id::{LinkId, Zxid};
 use crate::tree::snapshot::SnapshotError;
@@ -72,7 +72,9 @@ pub enum LinkEvent {
     Up { link: LinkId, peer: SocketAddr },
     /// All that one read brought.
     Packets { link: LinkId, packets: Vec<Packet>, room: Room },
-    /// What followed a [`Packet::Snap`], which has come before.
+    /// Something, but not all, of what follows a [`Packet::Snap`], which has come before.
+    SnapshotProgress { link: LinkId },
+    /// All of it.
     Snapshot { link: LinkId, tree: Box<Tree> },
     /// The link ended, or a dial failed; not because it was closed here.
     Down { link: LinkId, why: LinkEnd },
@@ -338,7 +340,7 @@ impl Links {
         let mut listeners = Vec::new();
         let mut failures = Vec::new();
         for address in &addresses {
-            match bind(address).await {
+            match bind_peer_port(address).await {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
                     error!("Couldn't bind to {address}: {error}");
@@ -519,7 +521,10 @@ impl Inbox<'_> {
         let outcome = loop {
             if let Some((parser, zxid)) = &mut self.snapshot {
                 let zxid = *zxid;
-                let Some(mut tree) = parser.feed(&mut self.bytes)? else { break Ok(()) };
+                let Some(mut tree) = parser.feed(&mut self.bytes)? else {
+                    (self.links.sink)(LinkEvent::SnapshotProgress { link: self.link.id });
+                    break Ok(());
+                };
                 self.snapshot = None;
                 came = self.bytes.len();
                 tree.set_last_zxid(zxid);
@@ -616,23 +621,6 @@ impl Write for Pipe {
 /// A host is looked up at each attempt: what it was at the last may have changed.
 async fn resolve(address: &Endpoint) -> io::Result<Vec<SocketAddr>> {
     Ok(lookup_host((address.host.as_str(), address.port)).await?.collect())
-}
-
-async fn bind(address: &Endpoint) -> io::Result<TcpListener> {
-    const BACKLOG: i32 = 50;
-    if address.is_any_address() {
-        // One socket for both families, where there are both.
-        let [v6, v4] = super::listen::any_address(address.port);
-        return bind_one(v6, BACKLOG).or_else(|_| bind_one(v4, BACKLOG));
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-    for address in resolve(address).await? {
-        match bind_one(address, BACKLOG) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 type Connected = (TcpStream, SocketAddr);

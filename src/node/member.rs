@@ -94,6 +94,10 @@ pub(super) struct Member {
     received: Option<Box<Tree>>,
     /// What is logged behind a snapshot that is being installed.
     installing: Vec<Entry>,
+    /// The tree is not what its transactions say.
+    diverged: bool,
+    /// When it was filled anew for that reason.
+    refilled: Option<Mono>,
     /// What to be once everything committed is applied.
     starting: Option<Start>,
     /// When the election began, and how long the last one took.
@@ -114,6 +118,8 @@ struct Start {
     epoch: i64,
 }
 
+/// A tree that differs from the leader's is thrown away no more often than this.
+const REFILL_EVERY_MS: Mono = 3_600_000;
 /// A learner's clients are heard of this often, so that a ping that comes has something new to say.
 const TOUCHES_PER_TICK: Mono = 4;
 
@@ -134,6 +140,8 @@ impl Member {
             storing: 0,
             received: None,
             installing: Vec::new(),
+            diverged: false,
+            refilled: None,
             starting: None,
             looking_since: now,
             election_ms: 0,
@@ -322,6 +330,7 @@ impl Node {
         self.last_prepared = base;
         self.durable = base;
         self.committed = base;
+        self.member().diverged = false;
     }
 
     fn on_installed(&mut self, now: Now, tree: &Tree, last: Zxid) {
@@ -623,6 +632,40 @@ impl Node {
         *own = Some(link);
         let learner = Learner::new(rules.learner.clone(), now.mono, leader, link, *epochs, last, want, out);
         *role = Role::Learning(Box::new(learner));
+    }
+
+    /// What was applied has another digest than its proposal says (design.md D8). Under a Java leader, which
+    /// sends wrong ones after some requests, that is counted and no more; so is what earlier leaders proposed.
+    pub(super) fn on_diverged(&mut self, zxid: Zxid) {
+        let Some(member) = &mut self.member else { return };
+        let epoch = i64::from(zxid.epoch());
+        member.diverged |= match &member.role {
+            Role::Leading(leader) => leader.epoch() == epoch,
+            Role::Learning(learner) => learner.leader_level().is_some() && learner.epoch() == epoch,
+            Role::Settling | Role::Looking => false,
+        };
+    }
+
+    /// A leader that disagrees with itself sends no more digests: its learners would leave it one by one.
+    pub(super) fn distrusts_digests(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.diverged)
+    }
+
+    /// A learner that differs shows nobody what it has, and takes the leader's tree: once in a while, because if
+    /// that does not help it is not this server that is wrong.
+    pub(super) fn leave_if_diverged(&mut self, now: Now, tree: &Tree, effects: &mut Vec<Effect>) {
+        let Some(member) = &mut self.member else { return };
+        let Role::Learning(learner) = &member.role else { return };
+        if !std::mem::take(&mut member.diverged) {
+            return;
+        }
+        let leader = learner.leader();
+        if member.refilled.is_some_and(|at| now.mono - at < REFILL_EVERY_MS) {
+            return effects.push(Effect::Notice(Notice::DivergedAgain { leader }));
+        }
+        member.refilled = Some(now.mono);
+        self.end_role(now, Fault::Diverged(tree.last_zxid()), effects);
+        self.member().again = Some(leader);
     }
 
     /// Nobody is served any more, and the log keeps what it was given.

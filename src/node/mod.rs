@@ -374,7 +374,7 @@ impl Node {
     fn propose(&mut self, now: Now, session: SessionId, cxid: i32, txn: Txn, origin: Option<Origin>, tree: &Tree) {
         let zxid = self.last_prepared.next();
         let header = Header { session, cxid, zxid, time: now.wall_ms };
-        let carries_digest = tree.keeps_digest() && !matches!(txn, Txn::Error { .. });
+        let carries_digest = tree.keeps_digest() && !self.distrusts_digests() && !matches!(txn, Txn::Error { .. });
         let digest = carries_digest.then(|| self.preparer.digest());
         let mut logged = Logged { header, txn, digest };
         self.begin_batch(zxid);
@@ -505,6 +505,7 @@ impl Node {
             self.apply_one(next, tree, watches, deliver, effects);
         }
         self.answer_syncs(tree, watches, deliver);
+        self.leave_if_diverged(now, tree, effects);
         if self.may_begin_to_serve() {
             let zxid = tree.last_zxid();
             self.begin_to_serve(now, tree, &mut Announce { watches, deliver, zxid }, effects);
@@ -534,6 +535,7 @@ impl Node {
                 let (expected, actual) = (digest.unwrap_or_default(), tree.digest());
                 let first = verdict == Verdict::FirstMismatch;
                 effects.push(Effect::Notice(Notice::DigestMismatch { zxid, expected, actual, first }));
+                self.on_diverged(zxid);
             }
         }
         match (&txn, origin) {

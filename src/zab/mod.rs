@@ -177,6 +177,9 @@ pub enum Fault {
     /// quorum. If the dial fails, what follows is an election, and the cheapest way is asked for again.
     #[error("nothing on disk leads back to {0}; asking the leader for a snapshot")]
     NoBase(Zxid),
+    /// The tree is not what the leader's transactions make of it: it takes the leader's.
+    #[error("the tree differs from the leader's after {0}; asking the leader for a snapshot")]
+    Diverged(Zxid),
     /// The member list has changed under us in a way that only a restart can follow.
     #[error("the ensemble's members are now: {0}")]
     Reconfigured(String),

@@ -175,7 +175,8 @@ impl Model {
         let name = path[path.rfind('/').expect("a path") + 1..].to_owned();
         self.names.entry(above.clone()).or_default().insert(name);
         self.child_changes.entry(above.clone()).or_default().push(zxid);
-        let mut node = self.at(&above, zxid).cloned().unwrap_or_else(|| broken!("W1", "{path} has no parent at {zxid:#x}"));
+        let mut node =
+            self.at(&above, zxid).cloned().unwrap_or_else(|| broken!("W1", "{path} has no parent at {zxid:#x}"));
         node.pzxid = zxid;
         if let Some(cversion) = created {
             // The root's count begins with what a server is born with.
@@ -183,7 +184,12 @@ impl Model {
                 node.creates = cversion - 1;
             }
             node.creates += 1;
-            holds!("T1", cversion == node.creates, "{path}: the parent's cversion {cversion}, expected {}", node.creates);
+            holds!(
+                "T1",
+                cversion == node.creates,
+                "{path}: the parent's cversion {cversion}, expected {}",
+                node.creates
+            );
         }
         self.put(&above, zxid, Some(node));
     }
@@ -196,7 +202,12 @@ impl Model {
         self.times.insert(zxid, logged.header.time);
         if logged.header.cxid > 0 {
             let before = self.requests.insert((session, logged.header.cxid), zxid);
-            holds!("W2", before.is_none(), "request {} of session {session:#x} is at {before:x?} and {zxid:#x}", logged.header.cxid);
+            holds!(
+                "W2",
+                before.is_none(),
+                "request {} of session {session:#x} is at {before:x?} and {zxid:#x}",
+                logged.header.cxid
+            );
         }
         match &logged.txn {
             Txn::Multi(members) if members.iter().any(|member| matches!(member, Txn::Error { .. })) => {}
@@ -219,7 +230,9 @@ impl Model {
                     create.kind,
                     CreateKind::Create { ephemeral: true } | CreateKind::Create2 { ephemeral: true }
                 );
-                let above = self.at(parent(path), zxid).unwrap_or_else(|| broken!("W1", "{path} without a parent at {zxid:#x}"));
+                let above = self
+                    .at(parent(path), zxid)
+                    .unwrap_or_else(|| broken!("W1", "{path} without a parent at {zxid:#x}"));
                 holds!("W1", above.owner == 0, "{path} below an ephemeral at {zxid:#x}");
                 let owner = if ephemeral { session } else { 0 };
                 let data = create.data.clone().unwrap_or_default();
@@ -236,7 +249,9 @@ impl Model {
             }
             Txn::Delete { path, .. } => self.delete(path, zxid),
             Txn::SetData { path, data, version, .. } => {
-                let Some(mut node) = self.at(path, zxid).cloned() else { broken!("W1", "set of {path} at {zxid:#x}, which is not there") };
+                let Some(mut node) = self.at(path, zxid).cloned() else {
+                    broken!("W1", "set of {path} at {zxid:#x}, which is not there")
+                };
                 holds!("T1", *version == node.version + 1, "{path} goes from version {} to {version}", node.version);
                 node.version = *version;
                 node.data = Bytes::copy_from_slice(&data.clone().unwrap_or_default());
@@ -245,7 +260,8 @@ impl Model {
                 self.put(path, zxid, Some(node));
             }
             Txn::CreateSession { .. } => {
-                let before = self.sessions.insert(session, Session { opened: zxid, closed: None, ephemerals: BTreeSet::new() });
+                let before =
+                    self.sessions.insert(session, Session { opened: zxid, closed: None, ephemerals: BTreeSet::new() });
                 holds!("E4", before.is_none(), "session {session:#x} is created twice, at {zxid:#x}");
             }
             Txn::CloseSession { paths } => {
@@ -257,7 +273,11 @@ impl Model {
                 open.closed.get_or_insert(zxid);
                 let owned = std::mem::take(&mut open.ephemerals);
                 let listed: BTreeSet<String> = paths.iter().flatten().map(|path| path.to_string()).collect();
-                holds!("E1", listed == owned, "the close of {session:#x} at {zxid:#x} lists {listed:?}, it owns {owned:?} (open: {was_open})");
+                holds!(
+                    "E1",
+                    listed == owned,
+                    "the close of {session:#x} at {zxid:#x} lists {listed:?}, it owns {owned:?} (open: {was_open})"
+                );
                 for path in owned {
                     self.delete(&path, zxid);
                 }
@@ -268,7 +288,9 @@ impl Model {
     }
 
     fn delete(&mut self, path: &str, zxid: i64) {
-        let Some(node) = self.at(path, zxid).cloned() else { broken!("W1", "delete of {path} at {zxid:#x}, which is not there") };
+        let Some(node) = self.at(path, zxid).cloned() else {
+            broken!("W1", "delete of {path} at {zxid:#x}, which is not there")
+        };
         holds!("W1", self.children_at(path, zxid).is_empty(), "{path} is deleted with children, at {zxid:#x}");
         if node.owner != 0
             && let Some(session) = self.sessions.get_mut(&node.owner)
@@ -284,11 +306,27 @@ impl Model {
 /// A change that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    Create { path: String, data: Bytes, ephemeral: bool, sequential: bool, with_stat: bool },
-    Delete { path: String, version: i32 },
-    Set { path: String, data: Bytes, version: i32 },
+    Create {
+        path: String,
+        data: Bytes,
+        ephemeral: bool,
+        sequential: bool,
+        with_stat: bool,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    Set {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
     /// Only in a multi.
-    Check { path: String, version: i32 },
+    Check {
+        path: String,
+        version: i32,
+    },
     Multi(Vec<Change>),
 }
 
@@ -350,7 +388,11 @@ impl Scratch<'_> {
         for (changed, node) in &self.changed {
             if parent(changed) == path && changed != "/" {
                 let name = changed[prefix.len() + 1..].to_owned();
-                if node.is_some() { names.insert(name) } else { names.remove(&name) };
+                if node.is_some() {
+                    names.insert(name)
+                } else {
+                    names.remove(&name)
+                };
             }
         }
         names.len()

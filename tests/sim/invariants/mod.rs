@@ -204,7 +204,8 @@ impl Ghosts {
             self.leaders.on_leading(server, epoch);
             let (applied, before) = (self.prefix.applied(server), self.prefix.before(epoch << 32));
             holds!("S21", applied >= before, "server {server} leads {epoch} with {applied} of {before}");
-            let lacks = self.commit.last_decided().filter(|decided| *decided > tree.last_zxid().0 && *decided >> 32 < epoch);
+            let lacks =
+                self.commit.last_decided().filter(|decided| *decided > tree.last_zxid().0 && *decided >> 32 < epoch);
             holds!("S21", lacks.is_none(), "server {server} leads {epoch} without {lacks:x?}");
         }
     }
@@ -225,20 +226,37 @@ impl Ghosts {
             Packet::LeaderInfo { epoch, .. } => {
                 self.leaders.on_epoch(*epoch, server, self.logs[server].last());
                 let accepted = epochs::read(machine, "acceptedEpoch");
-                holds!("S6", accepted == Some(*epoch), "LEADERINFO({epoch}) of server {server}, which has {accepted:?} on disk");
+                holds!(
+                    "S6",
+                    accepted == Some(*epoch),
+                    "LEADERINFO({epoch}) of server {server}, which has {accepted:?} on disk"
+                );
             }
             Packet::AckEpoch { last, .. } => {
-                let (accepted, current) = (epochs::read(machine, "acceptedEpoch"), epochs::read(machine, "currentEpoch"));
-                holds!("S5", accepted >= current, "ACKEPOCH of server {server} with {accepted:?} and {current:?} on disk");
+                let (accepted, current) =
+                    (epochs::read(machine, "acceptedEpoch"), epochs::read(machine, "currentEpoch"));
+                holds!(
+                    "S5",
+                    accepted >= current,
+                    "ACKEPOCH of server {server} with {accepted:?} and {current:?} on disk"
+                );
                 let durable = self.durable[server].last();
-                holds!("S5", last.0 <= durable, "ACKEPOCH of server {server} speaks of {last}, durable is {durable:#x}");
+                holds!(
+                    "S5",
+                    last.0 <= durable,
+                    "ACKEPOCH of server {server} speaks of {last}, durable is {durable:#x}"
+                );
             }
             Packet::Ack { zxid } if !leads && zxid.counter() == 0 => {
                 let current = epochs::read(machine, "currentEpoch");
                 let epoch = i64::from(zxid.epoch());
                 holds!("S22", current == Some(epoch), "ACK({zxid}) of server {server}, which has {current:?} on disk");
                 let (end, durable) = (self.leaders.history_end(epoch, leader), self.durable[server].last());
-                holds!("S22", durable >= end, "ACK({zxid}) of server {server}, where {durable:#x} is durable of {end:#x}");
+                holds!(
+                    "S22",
+                    durable >= end,
+                    "ACK({zxid}) of server {server}, where {durable:#x} is durable of {end:#x}"
+                );
             }
             Packet::Ack { zxid } if !leads => {
                 let durable = self.durable[server].last();
