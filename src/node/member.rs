@@ -22,6 +22,7 @@ use crate::config::{MultiAddress, Role as MemberRole, parse_members};
 use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::journal;
+use crate::planted::{self, Bug};
 use crate::session::Mono;
 use crate::storage::epoch::{EpochFile, Epochs};
 use crate::tree::digest::DigestCheck;
@@ -569,7 +570,7 @@ impl Node {
             matches!(member.role, Role::Settling)
                 && member.storing == 0
                 && !self.disk_full
-                && self.durable >= member.history.last()
+                && (self.durable >= member.history.last() || planted::is(Bug::VotesUnsynced))
                 && now.mono >= member.look_at
         })
     }
@@ -725,10 +726,12 @@ impl Node {
         effects.push(Effect::Notice(Notice::Serving { epoch, election_ms }));
         if duty == Duty::Order {
             assert!(self.in_flight.is_empty(), "a leader's whole history is committed");
-            self.preparer.reset(tree);
+            if !planted::is(Bug::OverlayKept) {
+                self.preparer.reset(tree);
+            }
             self.last_prepared = Zxid(epoch << 32);
             self.durable = self.last_prepared;
-            for (session, timeout_ms) in tree.sessions() {
+            for (session, timeout_ms) in tree.sessions().iter().filter(|_| !planted::is(Bug::SessionsForgotten)) {
                 self.sessions.open(*session, *timeout_ms, now.mono);
             }
             let Member { role: Role::Leading(leader), out, .. } = &mut **member else {

@@ -33,6 +33,7 @@ use jute::Text;
 use crate::acl::{Acl, Identity};
 use crate::id::{ConnId, SessionId, Zxid};
 use crate::journal;
+use crate::planted::{self, Bug};
 use crate::prepare::{Context, PrepareRules, Preparer};
 use crate::proto::ErrorCode;
 use crate::proto::request::Write;
@@ -190,6 +191,9 @@ impl Node {
         node.sessions = SessionTable::new(node.tick_ms);
         node.committed = tree.last_zxid();
         node.load_tail(&found.tail);
+        if planted::is(Bug::TailApplied) {
+            node.committed = node.durable;
+        }
         node.local = LocalSessions::new(member.local_sessions, node.tick_ms);
         node.member = Some(Box::new(Member::new(member, tree.last_zxid(), found, now)));
         node
@@ -465,6 +469,12 @@ impl Node {
 
     /// What may be applied: D17, a transaction of an ensemble must be in our own log too.
     fn settled(&self) -> Zxid {
+        if planted::is(Bug::AppliesBeforeDurable) && self.member.is_some() {
+            return self.committed.min(self.last_prepared);
+        }
+        if planted::is(Bug::AppliesUncommitted) {
+            return self.durable;
+        }
         self.durable.min(self.committed)
     }
 

@@ -8,6 +8,8 @@ mod clock;
 mod invariants;
 mod net;
 mod oracle;
+#[cfg(feature = "planted")]
+mod planted;
 mod random;
 mod server;
 #[path = "../support/mod.rs"]

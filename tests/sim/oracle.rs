@@ -122,10 +122,6 @@ impl Model {
         model
     }
 
-    pub fn last(&self) -> i64 {
-        self.last
-    }
-
     pub fn at(&self, path: &str, zxid: i64) -> Option<&Node> {
         let versions = self.nodes.get(path)?;
         let upto = versions.partition_point(|(at, _)| *at <= zxid);

@@ -546,7 +546,6 @@ impl Process {
             }
             PeerEffect::Send { link, packet } => {
                 if let Some(open) = peers.links.get_mut(&link) {
-                    let side = open.side;
                     let text = || format!("server {host} sends on {link}: {packet:?}");
                     (around.note)(&|| text().chars().take(160).collect());
                     around.ghosts.on_packet(host, around.machine, &packet, open.leader, self.epoch);

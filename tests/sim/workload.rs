@@ -106,6 +106,8 @@ pub struct Client {
     wake: Option<Time>,
     /// Instead of a number of requests.
     until_writes: Option<u64>,
+    /// The newest leadership when it asked for its session.
+    leadership: u64,
     counter: u64,
     pub stats: ClientStats,
 }
@@ -125,6 +127,7 @@ pub struct Sight<'a> {
     pub net: &'a mut Net,
     pub schedule: &'a mut Schedule,
     pub model: &'a Model,
+    pub committed_at: &'a BTreeMap<i64, Time>,
     /// The highest zxid of any answered write.
     pub acknowledged: &'a mut i64,
     /// The newest leadership, and whether the server at the other end follows it.
@@ -160,6 +163,7 @@ impl Client {
             next_ask: 0,
             wake: None,
             until_writes: None,
+            leadership: 0,
             counter: 0,
             stats: ClientStats::default(),
         }
@@ -180,6 +184,11 @@ impl Client {
 
     pub fn is_quiet(&self) -> bool {
         self.state == State::Connected && self.pending.is_empty() && self.has_asked_all()
+    }
+
+    /// The connection that it has, and its session.
+    pub fn held(&self) -> Option<(ConnNo, i64)> {
+        self.conn.filter(|_| self.state == State::Connected).map(|conn| (conn, self.session))
     }
 
     pub fn has_asked_all(&self) -> bool {
@@ -286,6 +295,7 @@ impl Client {
             return self.lose(sight);
         }
         self.stats.connects += 1;
+        self.leadership = sight.leadership;
         self.state = State::Asking;
         let mut out = BytesMut::new();
         out.put_i32(0);
@@ -363,6 +373,13 @@ impl Client {
             response.session_id
         );
         let there = sight.model.sessions.get(&response.session_id);
+        if let Some(closed) = there.and_then(|session| session.closed) {
+            // It was over before it was asked for, and the server knew of that, or follows who did.
+            let since = sight.committed_at.get(&closed).copied().unwrap_or(Time::MAX);
+            let server = sight.net.holder(conn, Side::Listener).map(|(host, ..)| host);
+            let current = server.is_some_and(|server| (sight.is_current)(server)) && self.leadership == sight.leadership;
+            holds!("E5", !current || since >= self.sent, "session {known:#x} is attached again, closed at {closed:#x}");
+        }
         holds!("E4", there.is_some(), "session {:#x} is there, but was never committed", response.session_id);
         holds!(
             "E4",

@@ -179,6 +179,8 @@ pub struct World {
     stage: Stage,
     stage_began: Time,
     acknowledged_then: i64,
+    /// All is level: from now on everybody idles until then, with these sessions.
+    idles: Option<(Time, Vec<Option<(ConnNo, i64)>>)>,
     events: u64,
     counts: BTreeMap<Fault, u64>,
 }
@@ -260,6 +262,7 @@ impl World {
             stage: Stage::Chaos,
             stage_began: 0,
             acknowledged_then: 0,
+            idles: None,
             events: 0,
             counts: BTreeMap::new(),
             swarm,
@@ -282,6 +285,7 @@ impl World {
             self.step();
         }
         self.check_level();
+        self.check_sessions();
         self.report()
     }
 
@@ -321,6 +325,7 @@ impl World {
         let event = self.schedule.next();
         self.events += 1;
         assert!(self.events < 20_000_000, "the run does not end");
+        self.ghosts.now = self.schedule.now();
         self.trace.event(self.schedule.now(), &event);
         match event {
             Event::DialArrives { conn } => self.on_dial_arrives(conn),
@@ -394,6 +399,7 @@ impl World {
             net,
             schedule,
             model: &ghosts.model,
+            committed_at: &ghosts.committed_at,
             acknowledged: &mut ghosts.acknowledged,
             leadership: ghosts.leadership,
             is_current: &is_current,
@@ -709,7 +715,8 @@ impl World {
         self.stage_began = self.schedule.now();
         self.acknowledged_then = self.ghosts.acknowledged;
         let patience = self.patience();
-        self.schedule.after(patience, Event::Phase);
+        let idle = self.swarm.idle_timeouts * self.swarm.work.timeout_ms as Time * MS;
+        self.schedule.after(patience + idle, Event::Phase);
         for at in 0..self.clients.len() {
             self.clients[at].ask_more(3);
             let host = self.clients[at].host;
@@ -766,10 +773,30 @@ impl World {
         if self.stage == Stage::Calm && self.ghosts.acknowledged > self.acknowledged_then {
             self.begin_healed();
         }
-        self.stage == Stage::Healed
+        let is_level = self.stage == Stage::Healed
             && self.clients.iter().all(Client::is_quiet)
             && self.servers.iter().all(|server| server.process.is_some())
-            && self.ghosts.prefix.is_level(0..self.servers.len())
+            && self.ghosts.prefix.is_level(0..self.servers.len());
+        let idle = self.swarm.idle_timeouts * self.swarm.work.timeout_ms as Time * MS;
+        match &self.idles {
+            None if is_level && idle > 0 => {
+                let sessions = self.clients.iter().map(Client::held).collect();
+                self.idles = Some((self.schedule.now() + idle, sessions));
+                false
+            }
+            None => is_level,
+            Some((until, _)) => self.schedule.now() >= *until && is_level,
+        }
+    }
+
+    /// E2: whose connection has lasted, has its session still.
+    fn check_sessions(&self) {
+        let Some((_, held)) = &self.idles else { return };
+        for (client, held) in self.clients.iter().zip(held) {
+            let Some((_, session)) = held.filter(|held| client.held() == Some(*held)) else { continue };
+            let closed = self.ghosts.model.sessions.get(&session).and_then(|session| session.closed);
+            holds!("E2", closed.is_none(), "session {session:#x} of client {} is closed at {closed:x?}", client.host);
+        }
     }
 
     /// D2: all trees are the same, to the last field.

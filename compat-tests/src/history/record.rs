@@ -126,6 +126,8 @@ struct Client {
     rate: u64,
     random: Random,
     session: Option<Session>,
+    /// What it asks for.
+    timeout_ms: i32,
     /// The highest zxid of a reply, in this session.
     seen: i64,
     watches: Watches,
@@ -157,6 +159,7 @@ impl Client {
             rate,
             random: Random(seed),
             session: None,
+            timeout_ms: 0,
             seen: 0,
             watches: Watches::default(),
             xid: 0,
@@ -202,13 +205,15 @@ impl Client {
 
     /// Connects to a member, with the session if there is one.
     fn attach(&mut self, server: usize) -> Option<Open> {
-        let timeout = self.random.pick(&[4000, 4000, 2500, 1500]);
+        if self.session.is_none() {
+            // The same for as long as the session lives, since each attachment sets it anew.
+            self.timeout_ms = self.random.pick(&[4000, 4000, 2500, 1500]);
+        }
         let request = Connect {
-            time_out: timeout,
+            time_out: self.timeout_ms,
             last_zxid_seen: self.seen,
             ..self.session.as_ref().map(Connect::attach).unwrap_or_default()
         };
-        let request = Connect { time_out: timeout, last_zxid_seen: self.seen, ..request };
         let asked = self.clock.now();
         let mut connection = Connection::open_within(self.servers[server], CONNECT).ok()?;
         connection.send(&request.payload());

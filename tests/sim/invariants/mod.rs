@@ -7,7 +7,7 @@ pub mod epochs;
 pub mod log;
 pub mod prefix;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use zooid::config::Membership;
@@ -19,6 +19,7 @@ use zooid::tree::Tree;
 use zooid::zab::Entry;
 use zooid::zab::packet::Packet;
 
+use crate::clock::Time;
 use crate::net::Host;
 use crate::oracle::{Model, holds};
 use crate::support::sim::World as Machine;
@@ -28,6 +29,9 @@ pub struct Ghosts {
     pub model: Model,
     /// The highest zxid of a write that a client had an answer to.
     pub acknowledged: i64,
+    pub now: Time,
+    /// When each session was closed, as the first server showed it.
+    pub committed_at: BTreeMap<i64, Time>,
     /// Counts the leaderships that came to be.
     pub leadership: u64,
     pub prefix: prefix::Prefix,
@@ -44,6 +48,8 @@ impl Ghosts {
         Self {
             model: Model::new(),
             acknowledged: 0,
+            now: 0,
+            committed_at: BTreeMap::new(),
             leadership: 0,
             prefix: prefix::Prefix::new(servers),
             logs: (0..servers).map(|_| log::Log::default()).collect(),
@@ -102,6 +108,7 @@ impl Ghosts {
         self.durable[server].check_applied(server, zxid);
         let payload = self.logs[server].payload(zxid);
         self.prefix.on_applied(&mut self.model, server, tree, payload);
+        self.committed_at.entry(zxid).or_insert(self.now);
     }
 
     /// The disk is about to be changed in ways that a crash may leave undone.
