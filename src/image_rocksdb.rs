@@ -18,20 +18,27 @@ const BLOCK_CACHE: usize = 1 << 20;
 const BLOCK: usize = 32 << 10;
 const READ_AHEAD: usize = 2 << 20;
 
-/// A store in a directory of its own.
+/// A store in a directory of its own, below one that holds nothing else. The directory is named by a number,
+/// because a view may outlive its store, and while it does RocksDB opens no other in the same place.
 pub struct RocksImage {
     path: PathBuf,
-    db: RwLock<Option<Arc<DB>>>,
+    store: RwLock<Store>,
+}
+
+#[derive(Default)]
+struct Store {
+    number: u64,
+    db: Option<Arc<DB>>,
 }
 
 impl RocksImage {
     /// Nothing is opened yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), db: RwLock::new(None) }
+        Self { path: path.into(), store: RwLock::default() }
     }
 
     fn db(&self) -> Result<Arc<DB>, ImageError> {
-        let db = self.db.read().expect("no holder panics").clone();
+        let db = self.store.read().expect("no holder panics").db.clone();
         db.ok_or_else(|| ImageError::Store("it is not open".to_owned()))
     }
 }
@@ -69,13 +76,20 @@ fn open(path: &Path) -> Result<DB, ImageError> {
     DB::open(&options(), path).map_err(failed)
 }
 
+/// The store that was made last; there is another only if its removal was cut off.
+fn newest(path: &Path) -> Option<u64> {
+    let names = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok()).max()
+}
+
 impl Image for RocksImage {
     type View = RocksView;
 
     fn open(&self) -> Result<(), ImageError> {
-        let mut db = self.db.write().expect("no holder panics");
-        if db.is_none() {
-            *db = Some(Arc::new(open(&self.path)?));
+        let mut store = self.store.write().expect("no holder panics");
+        if store.db.is_none() {
+            store.number = newest(&self.path).unwrap_or(store.number);
+            store.db = Some(Arc::new(open(&self.path.join(store.number.to_string()))?));
         }
         Ok(())
     }
@@ -102,15 +116,16 @@ impl Image for RocksImage {
     }
 
     fn destroy(&self) -> Result<(), ImageError> {
-        let mut db = self.db.write().expect("no holder panics");
-        *db = None;
+        let mut store = self.store.write().expect("no holder panics");
+        store.db = None;
         match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(ImageError::Store(error.to_string()));
             }
             _ => {}
         }
-        *db = Some(Arc::new(open(&self.path)?));
+        store.number += 1;
+        store.db = Some(Arc::new(open(&self.path.join(store.number.to_string()))?));
         Ok(())
     }
 }

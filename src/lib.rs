@@ -2,7 +2,7 @@
 //!
 //! Layers, each importing only those above it in this list (`tests/tidy.rs` checks it):
 //!
-//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`],
+//! 1. words: [`id`], [`path`], [`acl`], [`auth`], [`txn`], [`journal`], [`proto`], [`config`], [`planted`],
 //!    [`stats`]
 //! 2. state: [`tree`], [`session`], [`order`], [`prepare`], [`throttle`], [`watch`]
 //! 3. agreement: [`election`], [`storage`], [`zab`]
@@ -16,6 +16,7 @@ pub mod config;
 pub mod id;
 pub mod journal;
 pub mod path;
+pub mod planted;
 pub mod proto;
 pub mod stats;
 pub mod txn;

@@ -52,9 +52,15 @@ impl Server {
         Self { links: Links::new(rules, runtime.handle().clone(), sink), events, _runtime: runtime }
     }
 
+    /// What happens next, but for progress.
     #[track_caller]
     fn next(&self) -> LinkEvent {
-        self.events.recv_timeout(PATIENCE).expect("something happens")
+        loop {
+            match self.events.recv_timeout(PATIENCE).expect("something happens") {
+                LinkEvent::SnapshotProgress { link } => assert_eq!(link, DIALLED, "only learners get snapshots"),
+                event => return event,
+            }
+        }
     }
 
     #[track_caller]
@@ -316,6 +322,7 @@ fn a_snapshot_that_stands_still_is_given_up() {
     let snap = [Packet::Snap { zxid: Zxid(1) }];
     socket.write_all(&[&bytes(&snap)[..], &[0, 0, 0, 1, 0, 0]].concat()).unwrap();
     assert_eq!(learner.packets(1), snap);
+    assert!(matches!(learner.events.recv_timeout(PATIENCE), Ok(LinkEvent::SnapshotProgress { link: DIALLED })));
     assert!(matches!(learner.down(), LinkEnd::SnapshotStalled(given) if given == patience));
 }
 

@@ -6,9 +6,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use support::trees;
+use zooid::config::{Membership, MultiAddress, parse_properties};
+use zooid::election::Notification;
+use zooid::election::links::{Effect, LinkRules, Links};
+use zooid::election::wire::write as write_notification;
 use zooid::id::Zxid;
 use zooid::tree::stream::{SnapshotParser, write_tree};
 use zooid::tree::{Tree, TreeRules, Unwatched};
@@ -167,4 +172,70 @@ fn the_digests_of_the_leader_are_those_of_the_learner() {
         }
     }
     assert!(compared > 50, "{compared} digests were compared");
+}
+
+/// Every notification is written as it was read, and the hello in front of them is the one that we would say in
+/// that server's place.
+#[test]
+fn every_notification_is_written_as_it_was_read() {
+    let (mut notifications, mut announcements) = (0, 0);
+    let mut states = BTreeSet::new();
+    for (recording, end) in recordings("-election-") {
+        let (from, to) = ends(&recording.name);
+        let mut frames = recording.bytes.clone();
+        if end == End::Dialler {
+            let hello = frames.split_to(20 + i32::from_be_bytes(frames[16..20].try_into().unwrap()) as usize);
+            check_hello(&recording.name, &hello, from, to);
+            // Who has the smaller id says nothing more.
+            announcements += usize::from(from < to);
+            assert!(from > to || frames.is_empty(), "{}: {from} goes on", recording.name);
+        }
+        for body in bodies(&recording.name, frames) {
+            let read = Notification::parse(&body).unwrap_or_else(|e| panic!("{}: {e}", recording.name));
+            let state = read.state.unwrap_or_else(|| panic!("{}: no state in {read:?}", recording.name));
+            assert_eq!(write_notification(state, &read.vote, &read.config), body, "{}: {read:?}", recording.name);
+            let members = parse_properties(&read.config).unwrap();
+            Membership::parse(&members, MultiAddress::Refused).unwrap();
+            notifications += 1;
+            states.insert(state as i32);
+        }
+    }
+    assert!(notifications > 50 && announcements > 0, "{notifications} notifications, {announcements} announcements");
+    assert_eq!(states.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3], "not all states were said");
+}
+
+/// Who dialled, and whom: `03-election-1-2`.
+fn ends(name: &str) -> (i64, i64) {
+    let file = name.rsplit('/').next().unwrap().split('.').next().unwrap();
+    let mut parts = file.split('-').skip(2).map(|part| part.parse().unwrap());
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
+/// What stands between the lengths.
+fn bodies(name: &str, mut frames: Bytes) -> Vec<Bytes> {
+    let mut bodies = Vec::new();
+    while let Some(length) = frames.first_chunk() {
+        let length = i32::from_be_bytes(*length) as usize;
+        assert!(length + 4 <= frames.len(), "{name} ends within a notification");
+        bodies.push(frames.split_to(4 + length).slice(4..));
+    }
+    // A connection may be replaced after the length of a notification; the recordings have no such one.
+    assert!(frames.is_empty(), "{name}: {} bytes are left", frames.len());
+    bodies
+}
+
+/// We say the same hello as the member that said this one.
+fn check_hello(name: &str, hello: &Bytes, from: i64, to: i64) {
+    let address = std::str::from_utf8(&hello[20..]).unwrap();
+    let (host, port) = address.split_once(':').unwrap();
+    let lines = [(from, host.to_owned(), port), (to, "127.0.0.1".to_owned(), "3888")];
+    let lines = lines.map(|(sid, host, port)| (format!("server.{sid}"), format!("{host}:2888:{port}")));
+    let membership = Arc::new(Membership::parse(&lines.into(), MultiAddress::Refused).unwrap());
+    let rules =
+        LinkRules { me: from, membership, multi_address: MultiAddress::Refused, connect_ms: 5000, handshake_ms: 5000 };
+    let (mut links, mut out) = (Links::new(rules), Vec::new());
+    links.send(0, to, Bytes::from_static(b"x"), &mut out);
+    let Some(Effect::Dial { conn, .. }) = out.pop() else { panic!("{out:?} instead of a dial") };
+    links.on_dialled(0, conn, &mut out);
+    assert_eq!(out.first(), Some(&Effect::Write { conn, bytes: hello.clone() }), "{name}");
 }

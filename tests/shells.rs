@@ -142,8 +142,8 @@ fn an_image_that_does_not_open_is_made_anew() {
     let temp = Temp::new("broken");
     let disks = disks(&temp.0, &temp.0);
     let path = temp.0.join("zooid/image");
-    std::fs::create_dir_all(&path).unwrap();
-    std::fs::write(path.join("CURRENT"), "MANIFEST-nonsense\n").unwrap();
+    std::fs::create_dir_all(path.join("3")).unwrap();
+    std::fs::write(path.join("3/CURRENT"), "MANIFEST-nonsense\n").unwrap();
     let image = RocksImage::new(&path);
     let recovered = recover(&disks, &image, &Options::default()).unwrap();
     assert!(matches!(recovered.image, ImageState::Dropped { .. }), "{:?}", recovered.image);
@@ -166,6 +166,34 @@ fn a_view_does_not_see_later_writes() {
     let read = |view: &dyn Fn() -> Option<Bytes>| view();
     assert_eq!(read(&|| view.get(b"key").unwrap()), Some(Bytes::from_static(b"old")));
     assert_eq!(image.view().unwrap().get(b"key").unwrap(), Some(Bytes::from_static(b"new")));
+}
+
+/// A snapshot may be under way to a learner when the leader of another sends one.
+#[test]
+fn an_image_is_destroyed_while_a_view_of_it_lives() {
+    let temp = Temp::new("destroy");
+    let image = RocksImage::new(temp.0.join("image"));
+    image.open().unwrap();
+    let batch = |value: &'static [u8]| {
+        let mut batch = Batch::default();
+        batch.rows.insert(b"key".to_vec(), Some(Bytes::from_static(value)));
+        batch
+    };
+    for value in [&b"1"[..], b"2", b"3"] {
+        image.write(&batch(value)).unwrap();
+        image.flush().unwrap();
+        let view = image.view().unwrap();
+        image.destroy().unwrap();
+        assert_eq!(image.view().unwrap().get(b"key").unwrap(), None);
+        drop(view);
+    }
+    image.write(&batch(b"last")).unwrap();
+    image.flush().unwrap();
+    drop(image);
+    let image = RocksImage::new(temp.0.join("image"));
+    image.open().unwrap();
+    assert_eq!(image.view().unwrap().get(b"key").unwrap(), Some(Bytes::from_static(b"last")));
+    assert_eq!(std::fs::read_dir(temp.0.join("image")).unwrap().count(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The layers of `src/lib.rs`, by the first component of the module path. A layer may import its own and
 /// earlier ones, and those of `beside` that its line names.
 const LAYERS: &[(u8, &[&str])] = &[
-    (1, &["acl", "auth", "config", "id", "journal", "path", "proto", "stats", "txn"]),
+    (1, &["acl", "auth", "config", "id", "journal", "path", "planted", "proto", "stats", "txn"]),
     (2, &["order", "prepare", "session", "throttle", "tree", "watch"]),
     (3, &["election", "storage", "zab"]),
     (4, &["node"]),

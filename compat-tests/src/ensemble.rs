@@ -5,6 +5,7 @@
 //! four-letter words until a deadline. What the members hold is compared node by node, and by the digests that
 //! they keep of their trees.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -58,13 +59,15 @@ pub struct Member {
     seen_at: Option<Ports>,
     runs: bool,
     is_paused: bool,
-    forgiven: Forgiven,
+    /// Known once it has joined.
+    forgiven: Cell<Option<Forgiven>>,
 }
 
-/// What is no fault of a member's digests.
+/// What is no fault of a Java member's digests. A Java leader's snapshot holds parts of what follows it, and a
+/// Java member compares digests all the same while it catches up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Forgiven {
-    /// Up to here its tree may have held parts of later transactions.
+    /// It had joined here.
     zxid: i64,
     mismatches: i64,
 }
@@ -116,7 +119,7 @@ impl Ensemble {
                 seen_at: None,
                 runs: false,
                 is_paused: false,
-                forgiven: Forgiven::default(),
+                forgiven: Cell::default(),
             };
             (sid, member)
         });
@@ -195,7 +198,7 @@ impl Ensemble {
         member.server.spawn();
         member.runs = true;
         member.is_paused = false;
-        member.forgiven = Forgiven::default();
+        member.forgiven = Cell::default();
     }
 
     /// Starts the members and does not wait for them.
@@ -315,7 +318,7 @@ impl Ensemble {
         let running = self.running();
         let count = |role| running.iter().filter(|sid| self.member(**sid).role == role).count() as i64;
         let (followers, observers) = (count(Role::Voter) - 1, count(Role::Observer));
-        self.wait("all members to join", || {
+        let leader = self.wait("all members to join", || {
             let silent: Vec<_> = running.iter().filter(|sid| self.status(**sid).is_none()).collect();
             if !silent.is_empty() {
                 return Err(format!("members {silent:?} do not serve"));
@@ -328,7 +331,18 @@ impl Ensemble {
             } else {
                 Err(format!("{leader} leads and has {found:?} in step, not {followers} and {observers}"))
             }
-        })
+        });
+        running.iter().for_each(|sid| self.forgive(*sid));
+        leader
+    }
+
+    fn forgive(&self, sid: i64) {
+        let member = self.member(sid);
+        if member.forgiven.get().is_none() && *member.server.kind() != Kind::Zooid {
+            let forgiven = self.figure(sid, MISMATCHES).zip(self.status(sid));
+            let forgiven = forgiven.map(|(mismatches, status)| Forgiven { zxid: status.zxid, mismatches });
+            member.forgiven.set(forgiven);
+        }
     }
 
     /// Waits until all running members are at one zxid, which they reach when nobody writes; that zxid. There
@@ -387,21 +401,13 @@ impl Ensemble {
         self.check_digests();
     }
 
-    /// To be said of a member that a Java leader has sent a snapshot to, under load: such a snapshot holds parts
-    /// of what follows it, and a Java server compares digests all the same while it catches up.
-    pub fn forgive_mismatches(&mut self, sid: i64) {
-        let zxid = self.wait_serving(sid).zxid;
-        let mismatches = self.figure(sid, MISMATCHES).unwrap_or(0);
-        self.member_mut(sid).forgiven = Forgiven { zxid, mismatches };
-    }
-
     /// Compares the digests of the running members' trees where two have one for the same zxid, and asks each
     /// whether its own ever differed from a proposal's. How many were compared.
     pub fn check_digests(&self) -> usize {
         let mut all: BTreeMap<i64, (i64, String)> = BTreeMap::new();
         let mut compared = 0;
         for sid in self.running() {
-            let forgiven = self.member(sid).forgiven;
+            let forgiven = self.member(sid).forgiven.get().unwrap_or_default();
             let mismatches = self.figure(sid, MISMATCHES);
             let is_same = mismatches == Some(forgiven.mismatches);
             assert!(is_same, "member {sid} found {mismatches:?} other digests than its own\n{}", self.logs());

@@ -207,25 +207,34 @@ impl Ledger {
         self.call(op::CLOSE_SESSION, Body::new()).map(drop)
     }
 
-    /// Returns when this server shows everything that was agreed on before.
-    pub fn sync(&mut self) -> Result<(), String> {
-        let reply = self.call(op::SYNC, path("/"))?;
-        if reply.err == 0 { Ok(()) } else { Err(format!("sync: error {}", reply.err)) }
+    /// Returns when this server shows whatever became of the requests before, and nothing becomes of them any
+    /// more: a write stands behind all that were ordered, and what the session has asked elsewhere and is not
+    /// ordered yet fails. A sync does not do it, for the leader answers its own client's as a read.
+    pub fn draw_a_line(&mut self) -> Result<(), String> {
+        let home = self.home();
+        for (op, body) in [(op::SYNC, path(&home)), (op::SET_DATA, set_data(&home, b"", -1))] {
+            let reply = self.call(op, body)?;
+            if reply.err != 0 {
+                return Err(format!("op {op} on {home}: error {}", reply.err));
+            }
+        }
+        Ok(())
     }
 
     /// Asks for one thing after another, `window` of them at a time, until the server is gone. `progress`
     /// hears how many answers came.
     pub fn work(&mut self, window: usize, progress: &dyn Fn(u64)) -> Result<(), String> {
-        self.work_while(window, &|answers| {
+        let goes_on = |answers| {
             progress(answers);
             true
-        })
+        };
+        self.work_while(window, &goes_on).map_err(|refusal| refusal.to_string())
     }
 
     /// The same until `goes_on`, which hears how many answers came, says no: then it waits for the answers to
-    /// what it has asked, and stays connected.
-    pub fn work_while(&mut self, window: usize, goes_on: &dyn Fn(u64) -> bool) -> Result<(), String> {
-        let mut connection = self.connection.take().ok_or("not connected")?;
+    /// what it has asked, and stays connected. A server that says nothing for long is given up.
+    pub fn work_while(&mut self, window: usize, goes_on: &dyn Fn(u64) -> bool) -> Result<(), Refusal> {
+        let mut connection = self.connection.take().expect("who works is connected");
         let mut asks = true;
         loop {
             if !asks && self.pending.is_empty() {
@@ -249,9 +258,9 @@ impl Ledger {
             let mut answers = 0;
             loop {
                 match connection.receive(patience) {
-                    Received::Frame(payload) => self.on_answer(Reply::parse(payload))?,
+                    Received::Frame(payload) => self.on_answer(Reply::parse(payload)).map_err(Refusal::Wrong)?,
                     Received::Silence if answers > 0 => break,
-                    Received::Silence => return Err(format!("no answer within {ANSWER:?}")),
+                    Received::Silence => return Err(Refusal::NotNow(format!("no answer within {ANSWER:?}"))),
                     Received::Closed(_) => {
                         goes_on(answers);
                         return Ok(());

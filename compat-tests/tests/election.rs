@@ -53,7 +53,7 @@ impl Ensemble {
         );
         fs::write(home.join("zoo.cfg"), config).expect("zoo.cfg");
         let log = fs::File::create(home.join("log")).expect("a log");
-        let mut command = java::command(java::VERSION, &[], &home.join("zoo.cfg"));
+        let mut command = java::command(java::VERSION, java::Use::Member, &[], &home.join("zoo.cfg"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         Java { process: command.spawn().expect("java"), log: home.join("log") }
     }

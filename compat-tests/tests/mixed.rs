@@ -5,9 +5,13 @@
 //! The letters say who is what: `J` is Java, `R` is ours, behind a `+` are observers. With `ZOOID_SERVER=java`
 //! all of them are Java, which tells a fault of a test from one of the server.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use compat_tests::ensemble::{Data, Ensemble};
+use compat_tests::ensemble::{Data, Ensemble, Role};
 use compat_tests::load::Load;
 use compat_tests::raw::{Client, Connect, Session};
 use compat_tests::recorder::{Port, Recorder, Rule, Sync};
@@ -72,6 +76,73 @@ fn serves(letters: &str, leader: i64) {
     let figures = load.finish();
     ensemble.check_equal();
     println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+// ---- older releases ----
+
+/// It acknowledges proposals before NEWLEADER, when they overtake it.
+#[test]
+fn java_3_8_4_follows_ours() {
+    older_java_follows("3.8.4");
+}
+
+/// It acknowledges what was committed long ago, once it may serve.
+#[test]
+fn java_3_9_2_follows_ours() {
+    older_java_follows("3.9.2");
+}
+
+/// Two of them, which fall behind in every way under load.
+fn older_java_follows(version: &str) {
+    let older = Kind::Java(version.into());
+    let kinds = [older.clone(), older, Kind::under_test()].map(|kind| (kind, Role::Voter));
+    let mut ensemble = Ensemble::new(&Setup::ensemble(), kinds);
+    ensemble.start_led_by(3);
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 6);
+    for (sid, data) in [(1, Data::Kept), (2, Data::Kept), (1, Data::Lost), (2, Data::Lost)] {
+        load.wait_for(300, &[0, 1, 2]);
+        ensemble.kill(sid);
+        if data == Data::Lost {
+            ensemble.lose_data(sid);
+        }
+        let others: Vec<usize> = (0..3).filter(|at| *at as i64 + 1 != sid).collect();
+        load.wait_for(300, &others);
+        ensemble.start(sid);
+        ensemble.wait_joined();
+    }
+    load.wait_for(300, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.wait_led_by(3);
+    ensemble.check_equal();
+    println!("{version}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+#[test]
+fn ours_follows_java_3_8_4() {
+    follows_older_java("3.8.4");
+}
+
+#[test]
+fn ours_follows_java_3_9_2() {
+    follows_older_java("3.9.2");
+}
+
+fn follows_older_java(version: &str) {
+    let kinds = [Kind::under_test(), Kind::under_test(), Kind::Java(version.into())].map(|kind| (kind, Role::Voter));
+    let mut ensemble = Ensemble::new(&Setup::ensemble(), kinds);
+    ensemble.start_led_by(3);
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 7);
+    load.wait_for(300, &[0, 1, 2]);
+    ensemble.kill(1);
+    ensemble.lose_data(1);
+    load.wait_for(300, &[1, 2]);
+    ensemble.start(1);
+    ensemble.wait_joined();
+    load.wait_for(300, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.wait_led_by(3);
+    ensemble.check_equal();
+    println!("{version}: {figures:?}, {} digests compared", ensemble.check_digests());
 }
 
 // ---- the ways to catch up ----
@@ -274,6 +345,38 @@ fn leaders_are_killed(letters: &str, times: usize) {
 }
 
 #[test]
+fn leaders_of_both_kinds_are_paused() {
+    leaders_are_paused("JRJ", 3);
+}
+
+#[test]
+fn leaders_of_ours_are_paused() {
+    leaders_are_paused("RRR", 3);
+}
+
+/// A leader that is silent for so long that the others elect another one, and then goes on where it was: it must
+/// not believe that it leads.
+fn leaders_are_paused(letters: &str, times: usize) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    ensemble.start_led_by(3);
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 8);
+    for _ in 0..times {
+        load.wait_for(300, &[0, 1, 2]);
+        let leader = ensemble.wait_for_leader();
+        ensemble.pause(leader);
+        ensemble.wait_joined();
+        let others: Vec<usize> = (0..3).filter(|at| *at as i64 + 1 != leader).collect();
+        load.wait_for(300, &others);
+        ensemble.resume(leader);
+        ensemble.wait_joined();
+    }
+    load.wait_for(300, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+#[test]
 fn sessions_outlive_a_leader_of_java() {
     sessions_outlive_the_leader("RRJ");
 }
@@ -374,9 +477,6 @@ fn are_replaced(setup: &Setup, end: fn(&mut Ensemble, i64), data: Data) {
             ensemble.replace(sid, kind.clone(), data);
             ensemble.start(sid);
             ensemble.wait_joined();
-            if data == Data::Lost && kind == java() {
-                ensemble.forgive_mismatches(sid);
-            }
             ensemble.check_digests();
         }
     }
@@ -417,4 +517,47 @@ fn all_are_replaced(setup: &Setup) {
         assert_eq!(tree.difference(&ensemble.tree(1)), None, "after {seen:?}\n{}", ensemble.logs());
         ensemble.check_equal();
     }
+}
+
+// ---- client software ----
+
+#[test]
+fn kazoo_outlives_a_leader() {
+    outlives_a_leader("kazoo");
+}
+
+#[test]
+fn curator_outlives_a_leader() {
+    outlives_a_leader("curator");
+}
+
+/// Clients that hold locks and ephemerals while the leader is killed, and again when it is back.
+fn outlives_a_leader(client: &str) {
+    let mut ensemble = Ensemble::of("RRR", &Setup::ensemble());
+    ensemble.start_led_by(3);
+    let servers: Vec<String> = ensemble.addresses().iter().map(SocketAddr::to_string).collect();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/failover/run");
+    let mut process = Command::new(&script)
+        .args([client, &servers.join(",")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot run {}: {e}", script.display()));
+    let mut said = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+    let mut next = || said.next().transpose().expect("it says text");
+    assert_eq!(next().as_deref(), Some("ready"), "{client} does not get to work");
+    for _ in 0..2 {
+        let leader = ensemble.wait_for_leader();
+        ensemble.kill(leader);
+        ensemble.wait_joined();
+        ensemble.start(leader);
+        ensemble.wait_joined();
+    }
+    process.stdin.take().expect("it is piped").write_all(b"over\n").expect("it listens");
+    while let Some(line) = next() {
+        println!("{client}: {line}");
+    }
+    let status = process.wait().expect("it ends");
+    assert!(status.success(), "{client}: {status}\n{}", ensemble.logs());
+    ensemble.check_equal();
 }

@@ -2,6 +2,7 @@
 //! input accounts for, or by the time limit of scripts/fuzz.
 
 mod config;
+mod election;
 mod frame;
 mod log;
 mod packets;
@@ -12,6 +13,7 @@ mod snapshot;
 mod peak;
 
 pub use config::config;
+pub use election::election;
 pub use frame::frame;
 pub use log::{log, mend_log};
 pub use packets::{packets, stream};

@@ -48,7 +48,7 @@ pub fn stream(input: &[u8]) {
 }
 
 /// From single bytes up to some thousand.
-fn piece(how: u8) -> usize {
+pub(crate) fn piece(how: u8) -> usize {
     1 << (how >> 1 & 15)
 }
 

@@ -32,7 +32,7 @@ pub fn rewrite(path: &str, text: &str, members: &Membership) -> Rewritten {
     let mut kept = String::new();
     for (key, value) in parse_properties(text.as_bytes()).unwrap_or_default() {
         let moves = is_membership(&key) || key.starts_with("dynamicConfigFile") || key.starts_with("peerType");
-        if !moves && !(has_client && key.starts_with("clientPort")) {
+        if !(moves || has_client && key.starts_with("clientPort")) {
             let _ = writeln!(kept, "{}={}", escaped(&key), escaped(&value));
         }
     }

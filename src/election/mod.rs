@@ -27,7 +27,7 @@
 mod checks;
 pub mod links;
 mod vote;
-mod wire;
+pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use crate::config::Membership;
 use crate::id::{ServerId, Zxid};
+use crate::planted::{self, Bug};
 
 /// What a server is doing. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,6 +37,9 @@ impl Vote {
     ///
     /// Java: `FastLeaderElection.totalOrderPredicate`.
     pub fn beats(&self, other: &Self, membership: &Membership) -> bool {
+        if planted::is(Bug::VoteByIdAlone) {
+            return self.leader > other.leader;
+        }
         membership.weight(self.leader) != 0
             && (self.peer_epoch, self.zxid, self.leader) > (other.peer_epoch, other.zxid, other.leader)
     }

@@ -395,7 +395,7 @@ impl Task<'_> {
             };
             let is_ordered = match frame {
                 Frame::Request(Request::Write(_)) => true,
-                Frame::Request(Request::Read(Read::Sync { .. })) => self.shared.is_forwarding(),
+                Frame::Request(Request::Read(Read::Sync { .. })) => self.shared.orders_syncs(),
                 _ => false,
             };
             into.push(Asking { xid, op, body, frame, is_ordered, arrived, held });

@@ -35,8 +35,6 @@ const WAITING_EVENTS: usize = 256;
 /// How long what was written before a close may take to go out.
 const LINGER: Duration = Duration::from_secs(5);
 const READ_CHUNK: usize = 16 * 1024;
-/// Java's backlog.
-const BACKLOG: i32 = 50;
 /// Between two attempts to bind.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
 
@@ -372,7 +370,7 @@ async fn listen(endpoint: Endpoint, rules: Arc<ElectionNetRules>, events: mpsc::
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let source = match bind(&endpoint).await {
+        let source = match listen::bind_peer_port(&endpoint).await {
             Ok(listener) => {
                 info!(%endpoint, "listening for elections");
                 accept(&listener, &events).await;
@@ -386,22 +384,6 @@ async fn listen(endpoint: Endpoint, rules: Arc<ElectionNetRules>, events: mpsc::
         error!("exception while listening to address {endpoint}: {source}");
         tokio::time::sleep(BIND_PAUSE).await;
     }
-}
-
-async fn bind(endpoint: &Endpoint) -> io::Result<TcpListener> {
-    let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
-        listen::any_address(endpoint.port).into()
-    } else {
-        lookup_host((endpoint.host.as_str(), endpoint.port)).await?.collect()
-    };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match listen::bind_one(address, BACKLOG) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// Until nobody wants the connections any more.

@@ -1,12 +1,13 @@
 //! The client port: who may connect at all.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tracing::{debug, error, info, warn};
 
 use super::client;
@@ -15,10 +16,12 @@ use crate::clock;
 use crate::config::Endpoint;
 use crate::server::Shared;
 
+/// What Java asks for when nothing is configured.
+const DEFAULT_BACKLOG: i32 = 50;
+
 /// Binds the client port. Without an address, one socket serves IPv4 and IPv6 where the system has both.
 pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
-    // What Java asks for when nothing is configured.
-    let backlog = if backlog == -1 { 50 } else { backlog };
+    let backlog = if backlog == -1 { DEFAULT_BACKLOG } else { backlog };
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
         any_address(endpoint.port).into()
     } else {
@@ -40,12 +43,30 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
 }
 
 /// What stands for every address of the machine, best first.
-pub(super) fn any_address(port: u16) -> [SocketAddr; 2] {
+fn any_address(port: u16) -> [SocketAddr; 2] {
     let any: [IpAddr; 2] = [std::net::Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
     any.map(|ip| SocketAddr::new(ip, port))
 }
 
-pub(super) fn bind_one(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {
+/// Binds a port for other members: on the first address of the name that is this machine's. The name is looked up
+/// each time, because the machine may have another address than before.
+pub(super) async fn bind_peer_port(endpoint: &Endpoint) -> io::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
+        any_address(endpoint.port).into()
+    } else {
+        lookup_host((endpoint.host.as_str(), endpoint.port)).await?.collect()
+    };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match bind_one(address, DEFAULT_BACKLOG) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_one(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
-use super::listen::bind_one;
+use super::listen::bind_peer_port;
 use crate::config::Endpoint;
 use crate::id::{LinkId, Zxid};
 use crate::tree::snapshot::SnapshotError;
@@ -72,7 +72,9 @@ pub enum LinkEvent {
     Up { link: LinkId, peer: SocketAddr },
     /// All that one read brought.
     Packets { link: LinkId, packets: Vec<Packet>, room: Room },
-    /// What followed a [`Packet::Snap`], which has come before.
+    /// Something, but not all, of what follows a [`Packet::Snap`], which has come before.
+    SnapshotProgress { link: LinkId },
+    /// All of it.
     Snapshot { link: LinkId, tree: Box<Tree> },
     /// The link ended, or a dial failed; not because it was closed here.
     Down { link: LinkId, why: LinkEnd },
@@ -338,7 +340,7 @@ impl Links {
         let mut listeners = Vec::new();
         let mut failures = Vec::new();
         for address in &addresses {
-            match bind(address).await {
+            match bind_peer_port(address).await {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
                     error!("Couldn't bind to {address}: {error}");
@@ -423,7 +425,7 @@ impl Links {
             biased;
             ending = link.ending() => told(ending),
             why = self.read(&link, input, side) => Some(why),
-            why = write(&link, output) => Some(why),
+            why = write(&link, output, self.rules.snapshot_patience) => Some(why),
         };
         drop(stream);
         self.bury(&link, why);
@@ -519,7 +521,10 @@ impl Inbox<'_> {
         let outcome = loop {
             if let Some((parser, zxid)) = &mut self.snapshot {
                 let zxid = *zxid;
-                let Some(mut tree) = parser.feed(&mut self.bytes)? else { break Ok(()) };
+                let Some(mut tree) = parser.feed(&mut self.bytes)? else {
+                    (self.links.sink)(LinkEvent::SnapshotProgress { link: self.link.id });
+                    break Ok(());
+                };
                 self.snapshot = None;
                 came = self.bytes.len();
                 tree.set_last_zxid(zxid);
@@ -555,7 +560,7 @@ impl Inbox<'_> {
 }
 
 /// Writes what is queued until the link ends, and says why.
-async fn write(link: &Link, mut output: WriteHalf<'_>) -> LinkEnd {
+async fn write(link: &Link, mut output: WriteHalf<'_>, patience: Duration) -> LinkEnd {
     let sent = async {
         loop {
             let next = {
@@ -577,7 +582,13 @@ async fn write(link: &Link, mut output: WriteHalf<'_>) -> LinkEnd {
                 }
                 Some(Piece::Snapshot(mut chunks)) => loop {
                     match chunks.recv().await {
-                        Some(Chunk::Bytes(mut bytes)) => output.write_all_buf(&mut bytes).await?,
+                        Some(Chunk::Bytes(mut bytes)) => {
+                            // Recent transactions are kept for as long as it takes.
+                            match tokio::time::timeout(patience, output.write_all_buf(&mut bytes)).await {
+                                Ok(written) => written?,
+                                Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
+                            }
+                        }
                         Some(Chunk::End) => break,
                         None => return Ok(LinkEnd::SnapshotFailed),
                     }
@@ -610,23 +621,6 @@ impl Write for Pipe {
 /// A host is looked up at each attempt: what it was at the last may have changed.
 async fn resolve(address: &Endpoint) -> io::Result<Vec<SocketAddr>> {
     Ok(lookup_host((address.host.as_str(), address.port)).await?.collect())
-}
-
-async fn bind(address: &Endpoint) -> io::Result<TcpListener> {
-    const BACKLOG: i32 = 50;
-    if address.is_any_address() {
-        // One socket for both families, where there are both.
-        let [v6, v4] = super::listen::any_address(address.port);
-        return bind_one(v6, BACKLOG).or_else(|_| bind_one(v4, BACKLOG));
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-    for address in resolve(address).await? {
-        match bind_one(address, BACKLOG) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 type Connected = (TcpStream, SocketAddr);

@@ -142,6 +142,10 @@ pub enum Notice {
         election_ms: i64,
     },
     RoleEnded(Fault),
+    /// The tree differs from what the leader says although it was filled anew not long ago.
+    DivergedAgain {
+        leader: ServerId,
+    },
     LinkClosed {
         link: LinkId,
         why: Fault,

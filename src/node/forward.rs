@@ -125,10 +125,15 @@ impl Node {
         if self.duty == Duty::ReadOnly {
             return effects.push(Effect::WriteRefused { conn, xid, error: ErrorCode::NotReadOnly });
         }
-        if self.duty != Duty::Forward || self.attached.get(&session) != Some(&conn) {
+        if self.duty == Duty::None || self.attached.get(&session) != Some(&conn) {
             return effects.push(Effect::Close { conn });
         }
-        self.forwarding.syncs.push_back(PendingSync { conn, xid, path, shows: None });
+        // What a quorum has may be answered elsewhere before our own log has it, and so before it shows here.
+        let shows = (self.duty == Duty::Order).then_some(self.last_prepared);
+        self.forwarding.syncs.push_back(PendingSync { conn, xid, path, shows });
+        if shows.is_some() {
+            return;
+        }
         let identities = Some(ids(&identities));
         self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
     }

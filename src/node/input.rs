@@ -29,7 +29,7 @@ pub enum Input {
     Connect { conn: ConnId, session: SessionId, password: Bytes, timeout_ms: i32 },
     /// A connection with a session asks for a change.
     Write { conn: ConnId, session: SessionId, xid: i32, write: Write, raw: Raw, identities: Arc<[Identity]> },
-    /// A connection of a learner wants to see all that the leader has committed; it waits among its writes.
+    /// A connection to a member wants to see all that the leader has committed; it waits among its writes.
     Sync { conn: ConnId, session: SessionId, xid: i32, path: Option<Text>, raw: Raw, identities: Arc<[Identity]> },
     /// A connection is gone; its session lives on.
     Disconnected { conn: ConnId, session: SessionId },

@@ -22,6 +22,7 @@ use crate::config::{MultiAddress, Role as MemberRole, parse_members};
 use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::journal;
+use crate::planted::{self, Bug};
 use crate::session::Mono;
 use crate::storage::epoch::{EpochFile, Epochs};
 use crate::tree::digest::DigestCheck;
@@ -81,8 +82,8 @@ pub(super) struct Member {
     history: History,
     epochs: Epochs,
     is_blank: bool,
-    /// What the next leader is asked for.
-    want: Want,
+    /// Who is asked for a snapshot next, without an election.
+    again: Option<ServerId>,
     /// Of those that we dial.
     next_link: u64,
     /// The link of a learner, or `None`.
@@ -93,6 +94,10 @@ pub(super) struct Member {
     received: Option<Box<Tree>>,
     /// What is logged behind a snapshot that is being installed.
     installing: Vec<Entry>,
+    /// The tree is not what its transactions say.
+    diverged: bool,
+    /// When it was filled anew for that reason.
+    refilled: Option<Mono>,
     /// What to be once everything committed is applied.
     starting: Option<Start>,
     /// When the election began, and how long the last one took.
@@ -113,6 +118,8 @@ struct Start {
     epoch: i64,
 }
 
+/// A tree that differs from the leader's is thrown away no more often than this.
+const REFILL_EVERY_MS: Mono = 3_600_000;
 /// A learner's clients are heard of this often, so that a ping that comes has something new to say.
 const TOUCHES_PER_TICK: Mono = 4;
 
@@ -127,12 +134,14 @@ impl Member {
             history,
             epochs: found.epochs,
             is_blank: found.is_blank,
-            want: Want::Cheapest,
+            again: None,
             next_link: 0,
             link: None,
             storing: 0,
             received: None,
             installing: Vec::new(),
+            diverged: false,
+            refilled: None,
             starting: None,
             looking_since: now,
             election_ms: 0,
@@ -321,6 +330,7 @@ impl Node {
         self.last_prepared = base;
         self.durable = base;
         self.committed = base;
+        self.member().diverged = false;
     }
 
     fn on_installed(&mut self, now: Now, tree: &Tree, last: Zxid) {
@@ -459,8 +469,8 @@ impl Node {
             let votes = std::mem::take(&mut member.votes);
             let wishes = std::mem::take(&mut member.out);
             if votes.is_empty() && wishes.is_empty() {
-                if self.may_look(now) {
-                    self.look(now, effects);
+                if self.may_settle(now) {
+                    self.settle(now, effects);
                     continue;
                 }
                 return self.trim(tree);
@@ -514,7 +524,6 @@ impl Node {
             zab::Effect::Serve { epoch, committed } => {
                 self.committed = self.committed.max(committed);
                 self.member().is_blank = false;
-                self.member().want = Want::Cheapest;
                 self.member().starting = Some(Start { duty: Duty::Forward, epoch });
             }
             zab::Effect::FromLearner { link, from: _, message } => self.on_learner(now, tree, link, message, effects),
@@ -556,14 +565,30 @@ impl Node {
         self.store(now, PeerEffect::Install { tree, rest }, effects);
     }
 
-    fn may_look(&self, now: Now) -> bool {
+    fn may_settle(&self, now: Now) -> bool {
         self.member.as_ref().is_some_and(|member| {
             matches!(member.role, Role::Settling)
                 && member.storing == 0
                 && !self.disk_full
-                && self.durable >= member.history.last()
+                && (self.durable >= member.history.last() || planted::is(Bug::VotesUnsynced))
                 && now.mono >= member.look_at
         })
+    }
+
+    /// The log is as it will be for a while.
+    fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let member = self.member.as_mut().expect("asked before");
+        let logged = i64::from(member.history.last().epoch());
+        let Epochs { accepted, current, .. } = member.epochs;
+        if logged > current && logged <= accepted {
+            // A sync broke off in the middle: what is logged of an epoch that was accepted is a prefix of its
+            // history, and the next start would say the same.
+            return self.store(now, PeerEffect::SaveEpoch { file: EpochFile::Current, epoch: logged }, effects);
+        }
+        match member.again.take() {
+            Some(leader) => self.begin_learner(now, leader, Want::Snapshot, effects),
+            None => self.look(now, effects),
+        }
     }
 
     fn look(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -579,39 +604,68 @@ impl Node {
     fn begin_role(&mut self, now: Now, vote: Vote, effects: &mut Vec<Effect>) {
         self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
-        let last = member.history.last();
-        let Member { rules, election, role, epochs, out, next_link, link: own, is_blank, want, .. } = &mut **member;
-        if vote.leader == rules.me {
-            election.set_state(PeerState::Leading);
-            effects.push(Effect::Notice(Notice::Leading { last }));
-            effects.push(Effect::Peer(PeerEffect::Listen));
-            *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
-        } else {
-            let leader = vote.leader;
-            let (state, notice) = match rules.role {
-                MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
-                MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
-            };
-            election.set_state(state);
-            effects.push(Effect::Notice(notice));
-            let link = LinkId(*next_link);
-            *next_link += 1;
-            *own = Some(link);
-            let last = if *is_blank { Zxid(-1) } else { last };
-            let learner = Learner::new(
-                rules.learner.clone(),
-                now.mono,
-                leader,
-                link,
-                *epochs,
-                last,
-                std::mem::replace(want, Want::Cheapest),
-                out,
-            );
-            *role = Role::Learning(Box::new(learner));
-        }
         member.election_ms = now.mono - member.looking_since;
+        if vote.leader != member.rules.me {
+            return self.begin_learner(now, vote.leader, Want::Cheapest, effects);
+        }
+        let last = member.history.last();
+        let Member { rules, election, role, epochs, out, .. } = &mut **member;
+        election.set_state(PeerState::Leading);
+        effects.push(Effect::Notice(Notice::Leading { last }));
+        effects.push(Effect::Peer(PeerEffect::Listen));
+        *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
         member.leading_since = now.mono;
+    }
+
+    fn begin_learner(&mut self, now: Now, leader: ServerId, want: Want, effects: &mut Vec<Effect>) {
+        let member = self.member.as_mut().expect("only a member follows");
+        let last = if member.is_blank { Zxid(-1) } else { member.history.last() };
+        let Member { rules, election, role, epochs, out, next_link, link: own, .. } = &mut **member;
+        let (state, notice) = match rules.role {
+            MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
+            MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
+        };
+        election.set_state(state);
+        effects.push(Effect::Notice(notice));
+        let link = LinkId(*next_link);
+        *next_link += 1;
+        *own = Some(link);
+        let learner = Learner::new(rules.learner.clone(), now.mono, leader, link, *epochs, last, want, out);
+        *role = Role::Learning(Box::new(learner));
+    }
+
+    /// What was applied has another digest than its proposal says (design.md D8). Under a Java leader, which
+    /// sends wrong ones after some requests, that is counted and no more; so is what earlier leaders proposed.
+    pub(super) fn on_diverged(&mut self, zxid: Zxid) {
+        let Some(member) = &mut self.member else { return };
+        let epoch = i64::from(zxid.epoch());
+        member.diverged |= match &member.role {
+            Role::Leading(leader) => leader.epoch() == epoch,
+            Role::Learning(learner) => learner.leader_level().is_some() && learner.epoch() == epoch,
+            Role::Settling | Role::Looking => false,
+        };
+    }
+
+    /// A leader that disagrees with itself sends no more digests: its learners would leave it one by one.
+    pub(super) fn distrusts_digests(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.diverged)
+    }
+
+    /// A learner that differs shows nobody what it has, and takes the leader's tree: once in a while, because if
+    /// that does not help it is not this server that is wrong.
+    pub(super) fn leave_if_diverged(&mut self, now: Now, tree: &Tree, effects: &mut Vec<Effect>) {
+        let Some(member) = &mut self.member else { return };
+        let Role::Learning(learner) = &member.role else { return };
+        if !std::mem::take(&mut member.diverged) {
+            return;
+        }
+        let leader = learner.leader();
+        if member.refilled.is_some_and(|at| now.mono - at < REFILL_EVERY_MS) {
+            return effects.push(Effect::Notice(Notice::DivergedAgain { leader }));
+        }
+        member.refilled = Some(now.mono);
+        self.end_role(now, Fault::Diverged(tree.last_zxid()), effects);
+        self.member().again = Some(leader);
     }
 
     /// Nobody is served any more, and the log keeps what it was given.
@@ -625,13 +679,13 @@ impl Node {
                 return;
             }
             Role::Leading(_) => effects.push(Effect::Peer(PeerEffect::StopListening)),
-            Role::Learning(_) => {
+            Role::Learning(learner) => {
+                // No election: an ACKEPOCH that asks for a snapshot is not counted, and a leader that is still to be
+                // found may need it (see the fault).
+                member.again = matches!(fault, Fault::NoBase(_)).then(|| learner.leader());
                 let link = member.link.take().expect("a learner has dialled");
                 effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
             }
-        }
-        if matches!(fault, Fault::NoBase(_)) {
-            member.want = Want::Snapshot;
         }
         member.received = None;
         member.starting = None;
@@ -672,10 +726,12 @@ impl Node {
         effects.push(Effect::Notice(Notice::Serving { epoch, election_ms }));
         if duty == Duty::Order {
             assert!(self.in_flight.is_empty(), "a leader's whole history is committed");
-            self.preparer.reset(tree);
+            if !planted::is(Bug::OverlayKept) {
+                self.preparer.reset(tree);
+            }
             self.last_prepared = Zxid(epoch << 32);
             self.durable = self.last_prepared;
-            for (session, timeout_ms) in tree.sessions() {
+            for (session, timeout_ms) in tree.sessions().iter().filter(|_| !planted::is(Bug::SessionsForgotten)) {
                 self.sessions.open(*session, *timeout_ms, now.mono);
             }
             let Member { role: Role::Leading(leader), out, .. } = &mut **member else {

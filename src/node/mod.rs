@@ -33,6 +33,7 @@ use jute::Text;
 use crate::acl::{Acl, Identity};
 use crate::id::{ConnId, SessionId, Zxid};
 use crate::journal;
+use crate::planted::{self, Bug};
 use crate::prepare::{Context, PrepareRules, Preparer};
 use crate::proto::ErrorCode;
 use crate::proto::request::Write;
@@ -190,6 +191,9 @@ impl Node {
         node.sessions = SessionTable::new(node.tick_ms);
         node.committed = tree.last_zxid();
         node.load_tail(&found.tail);
+        if planted::is(Bug::TailApplied) {
+            node.committed = node.durable;
+        }
         node.local = LocalSessions::new(member.local_sessions, node.tick_ms);
         node.member = Some(Box::new(Member::new(member, tree.last_zxid(), found, now)));
         node
@@ -370,7 +374,7 @@ impl Node {
     fn propose(&mut self, now: Now, session: SessionId, cxid: i32, txn: Txn, origin: Option<Origin>, tree: &Tree) {
         let zxid = self.last_prepared.next();
         let header = Header { session, cxid, zxid, time: now.wall_ms };
-        let carries_digest = tree.keeps_digest() && !matches!(txn, Txn::Error { .. });
+        let carries_digest = tree.keeps_digest() && !self.distrusts_digests() && !matches!(txn, Txn::Error { .. });
         let digest = carries_digest.then(|| self.preparer.digest());
         let mut logged = Logged { header, txn, digest };
         self.begin_batch(zxid);
@@ -465,6 +469,12 @@ impl Node {
 
     /// What may be applied: D17, a transaction of an ensemble must be in our own log too.
     fn settled(&self) -> Zxid {
+        if planted::is(Bug::AppliesBeforeDurable) && self.member.is_some() {
+            return self.committed.min(self.last_prepared);
+        }
+        if planted::is(Bug::AppliesUncommitted) {
+            return self.durable;
+        }
         self.durable.min(self.committed)
     }
 
@@ -495,6 +505,7 @@ impl Node {
             self.apply_one(next, tree, watches, deliver, effects);
         }
         self.answer_syncs(tree, watches, deliver);
+        self.leave_if_diverged(now, tree, effects);
         if self.may_begin_to_serve() {
             let zxid = tree.last_zxid();
             self.begin_to_serve(now, tree, &mut Announce { watches, deliver, zxid }, effects);
@@ -524,6 +535,7 @@ impl Node {
                 let (expected, actual) = (digest.unwrap_or_default(), tree.digest());
                 let first = verdict == Verdict::FirstMismatch;
                 effects.push(Effect::Notice(Notice::DigestMismatch { zxid, expected, actual, first }));
+                self.on_diverged(zxid);
             }
         }
         match (&txn, origin) {

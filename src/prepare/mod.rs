@@ -17,6 +17,7 @@ use jute::records::data::{Acl as WireAcl, StatPersisted};
 use crate::acl::{self, AclRules, Identity};
 use crate::id::{SessionId, Zxid};
 use crate::path::{self, Path};
+use crate::planted::{self, Bug};
 use crate::proto::request::{Create, MultiOp, Write};
 use crate::proto::{ErrorCode, op};
 use crate::tree::quota::{self, Track};
@@ -163,7 +164,9 @@ impl Preparer {
             match self.member(tree, cx, op) {
                 Ok(member) => members.push(member),
                 Err(error) => {
-                    self.overlay.roll_back();
+                    if !planted::is(Bug::MultiLeaks) {
+                        self.overlay.roll_back();
+                    }
                     members.push(Txn::Error { code: error.code() });
                     let after = Txn::Error { code: ErrorCode::RuntimeInconsistency.code() };
                     members.extend(ops[at + 1..].iter().map(|_| after.clone()));
@@ -209,6 +212,7 @@ impl Preparer {
         self.authorise(cx, &parent, acl::CREATE)?;
         let cversion = parent.stat.cversion;
         let named = match mode.sequential {
+            true if planted::is(Bug::SequenceByCount) => Text::from(format!("{given}{}", sequence_suffix(parent.children as i32))),
             true => Text::from(format!("{given}{}", sequence_suffix(cversion))),
             false => given.clone(),
         };

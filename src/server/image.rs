@@ -40,7 +40,8 @@ pub enum ImageJob {
 #[derive(Default)]
 pub struct ImageDesk {
     jobs: Mutex<Vec<ImageJob>>,
-    /// Held while the tree is captured: it is not replaced meanwhile.
+    /// Held while the tree is captured, and while snapshots get their names or are purged: what they are of is
+    /// not replaced meanwhile.
     gate: Mutex<()>,
     is_staffed: AtomicBool,
 }
@@ -331,7 +332,6 @@ where
         if saved >= applied {
             task.send(wanted)?;
         }
-        drop(gate);
         if stopping {
             if let Err(error) = task.image.flush() {
                 warn!("the image could not be flushed; the next start replays more of the log: {error}");
@@ -344,6 +344,7 @@ where
             task.begin_snapshot(queue);
         }
         task.purge_if_due(queue);
+        drop(gate);
         shared.wait_for_stop(LOOK_EVERY);
     }
 }
@@ -379,6 +380,7 @@ fn write<I: Image>(
 ) -> Result<Written, ImageError> {
     let begun_ms = now_ms();
     while capture.take(&mut shared.tree.write()) == Progress::More {
+        capture.arrange();
         if let Some(part) = capture.take_part() {
             task.image.write(&part)?;
         }

@@ -181,7 +181,7 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
             };
             // After a full disk the Node starts again behind what is durable; what it had sent before it
             // heard of that never happened.
-            if full && first != storage.last().next() && !first.follows(storage.last()) {
+            if full && !first.follows(storage.last()) {
                 continue;
             }
             if flush.batches == 0 {

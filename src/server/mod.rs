@@ -26,7 +26,7 @@ use crate::acl::{self, Acl, AclRules};
 use crate::admin::Admin;
 use crate::auth::AuthRules;
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::id::{ConnId, SessionId, Zxid};
 use crate::net::conn::{Asked, Conn, Conns, MAX_UNREAD, OnTheSpot, Phase, Registry, State};
 use crate::net::line::Slots;
@@ -113,10 +113,10 @@ impl Shared {
         self.duty.load(Ordering::Acquire) != Duty::None as u8
     }
 
-    /// Whether what clients ask is ordered by another server, or by none.
-    pub fn is_forwarding(&self) -> bool {
-        let duty = self.duty.load(Ordering::Acquire);
-        duty == Duty::Forward as u8 || duty == Duty::ReadOnly as u8
+    /// Whether a sync waits for its turn among the writes. Only a server on its own shows all that it has
+    /// answered at every moment.
+    pub fn orders_syncs(&self) -> bool {
+        self.config.ensemble.mode == Mode::Quorum
     }
 
     /// Whether only those are served who only read.
@@ -228,8 +228,9 @@ impl Inputs {
 
 /// Transactions applied under one hold of the write lock: readers wait that long at most.
 const APPLY_BATCH: usize = 256;
-/// Inputs whose znodes are asked of memory together.
-const PREFETCH: usize = 32;
+/// Inputs that are taken under one hold of the read lock, and whose znodes are asked of memory together. One
+/// by one, each would wait for a chunk of the image's thread to be taken.
+const TOGETHER: usize = 32;
 /// The Node looks at the clock at least this often, so that a pause of the process shows.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// And at deadlines no more often than this, even when nothing can be done about them.
@@ -271,19 +272,24 @@ pub fn run_node(shared: &Shared, node: &mut Node, hands: &Hands) {
         let now = shared.clock.now();
         let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
         let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
-        for at in (0..inputs.len()).step_by(PREFETCH) {
-            shared.tree.read().prefetch(inputs[at..].iter().take(PREFETCH).filter_map(|input| match input {
-                Input::Write { write, .. } => write.path(),
-                _ => None,
-            }));
-        }
-        for input in inputs.drain(..) {
-            if matches!(input, Input::LogFull) {
+        let mut waiting = inputs.drain(..);
+        while let Some(first) = waiting.as_slice().first() {
+            if matches!(first, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
                 apply_all(shared, node, now, &mut effects, hands);
             }
-            node.step(now, &shared.tree.read(), input, &mut effects);
+            let others = waiting.as_slice().iter().skip(1).take(TOGETHER - 1);
+            let together = 1 + others.take_while(|input| !matches!(input, Input::LogFull)).count();
+            let tree = shared.tree.read();
+            tree.prefetch(waiting.as_slice()[..together].iter().filter_map(|input| match input {
+                Input::Write { write, .. } => write.path(),
+                _ => None,
+            }));
+            for input in waiting.by_ref().take(together) {
+                node.step(now, &tree, input, &mut effects);
+            }
         }
+        drop(waiting);
         if asked > 0 {
             shared.counters.measures.lock().on_requests(asked as u64, began.elapsed());
         }
@@ -426,6 +432,10 @@ fn log_notice(notice: &Notice) {
             info!(epoch, "serving clients; the election took {election_ms} ms");
         }
         Notice::RoleEnded(fault) => warn!("the role has ended, a new election follows: {fault}"),
+        Notice::DivergedAgain { leader } => error!(
+            "the tree differs from that of leader {leader} although it was taken from it less than an hour ago: this \
+             server keeps it and serves on; compare the trees of all members before one of them is emptied"
+        ),
         Notice::LinkClosed { link, why } => warn!(%link, "closing the link to a learner: {why}"),
         Notice::OtherMembers { from, text } => {
             warn!("server {from} has a newer list of other members, and is not listened to: {text}")

@@ -269,6 +269,7 @@ fn on_link_event(shared: &Shared, event: LinkEvent) {
         LinkEvent::Packets { link, packets, room } => {
             PeerInput::Packets { link, packets, room: Room(Some(Box::new(room))) }
         }
+        LinkEvent::SnapshotProgress { link } => PeerInput::SnapshotProgress { link },
         LinkEvent::Snapshot { link, tree } => PeerInput::SnapshotReceived { link, tree },
         LinkEvent::Down { link, why: _ } => PeerInput::LinkDown { link },
     };

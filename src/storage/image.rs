@@ -439,6 +439,8 @@ fn write_rows(view: &impl View, meta: &Meta, writer: &mut impl Body) -> io::Resu
 
 /// Collects what the image lacks, a chunk at a time.
 pub struct Capture {
+    /// Rows in the order in which they were taken, not yet in the batch.
+    taken: Vec<(Vec<u8>, Option<Bytes>)>,
     batch: Batch,
     removed: VecDeque<Text>,
     chunks: usize,
@@ -477,12 +479,19 @@ impl Capture {
         if tree.unsaved() + self.removed.len() <= limit { Progress::Last } else { Progress::More }
     }
 
+    /// Puts what was taken in its place in the batch. Without the tree's lock: this is half of the work, and
+    /// while it is done others have the tree.
+    pub fn arrange(&mut self) {
+        self.batch.rows.extend(self.taken.drain(..));
+    }
+
     /// While an empty image is filled: what was taken so far, if it is worth a write. The caller writes it
     /// before it goes on.
     pub fn take_part(&mut self) -> Option<Batch> {
         if !self.is_filling || self.bytes < PART {
             return None;
         }
+        self.arrange();
         self.bytes = 0;
         Some(std::mem::take(&mut self.batch))
     }
@@ -492,14 +501,14 @@ impl Capture {
             let path = self.removed.pop_front().expect("counted");
             // If it is there again, it is among the changed nodes, or was taken since.
             if tree.find(&path).is_none() {
-                self.batch.remove(node_key(&path));
+                self.taken.push((node_key(&path), None));
             }
         }
-        let Self { batch, bytes, .. } = self;
+        let Self { taken, bytes, .. } = self;
         tree.take_changed(limit, |path, node| {
             let row = node_row(node);
             *bytes += path.len() + row.len();
-            batch.put(node_key(path), row);
+            taken.push((node_key(path), Some(row)));
         });
     }
 
@@ -510,6 +519,7 @@ impl Capture {
         while tree.unsaved() + self.removed.len() > 0 {
             self.take_some(tree, usize::MAX);
         }
+        self.arrange();
         for (id, timeout) in tree.take_changed_sessions() {
             match timeout {
                 Some(ms) => self.batch.put(session_key(id), Bytes::copy_from_slice(&ms.to_be_bytes())),
@@ -617,6 +627,7 @@ impl Keeper {
 
     pub fn begin(&self) -> Capture {
         Capture {
+            taken: Vec::new(),
             batch: Batch::default(),
             removed: VecDeque::new(),
             chunks: 0,

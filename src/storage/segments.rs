@@ -17,6 +17,7 @@ use super::recover::LogState;
 use super::{Disk, DiskError, DiskErrorKind, Position, StorageError};
 use crate::id::Zxid;
 use crate::journal::{self, FILE_HEADER_LEN};
+use crate::planted::{self, Bug};
 
 /// What the log must be told, since it reads no configuration.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +168,9 @@ impl<D: Disk> LogWriter<D> {
         Self::make_room(&self.disk, &self.options, file, len)?;
         self.disk.write_at(&file.path, 0, &journal::file_header())?;
         self.disk.sync(&file.path)?;
-        self.disk.sync_dir()?;
+        if !planted::is(Bug::LogNameUnsynced) {
+            self.disk.sync_dir()?;
+        }
         let mark = Mark { file: file.name, offset: FILE_HEADER_LEN, zxid: self.durable, serial: 0 };
         Ok(self.write_mark(mark)?)
     }
@@ -204,6 +207,7 @@ impl<D: Disk> LogWriter<D> {
         }
         if let Some(file) = self.file.as_mut().filter(|file| file.synced < file.end) {
             if self.options.force_sync == ForceSync::Yes
+                && !planted::is(Bug::SyncLeftOut)
                 && let Err(error) = self.disk.sync(&file.path)
             {
                 self.is_broken = true;

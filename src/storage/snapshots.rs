@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 use super::names::SnapshotName;
 use super::{Disk, DiskError};
 use crate::id::Zxid;
+use crate::planted::{self, Bug};
 use crate::tree::snapshot::{self, Compression, Sections, SnapshotError, Target, Verifier};
 use crate::tree::{LoadError, Loader, Tree, TreeRules};
 
@@ -123,7 +124,9 @@ pub(super) fn prepare_as<D: Disk>(
     let attempt = || -> Result<SnapshotId, DiskError> {
         disk.create(file)?;
         write(FileWriter::new(disk, file)).map_err(|error| disk_error(error, file))?;
-        disk.sync(file)?;
+        if !planted::is(Bug::SnapshotUnsynced) {
+            disk.sync(file)?;
+        }
         let id = SnapshotId::of_file(disk, name, file)?;
         Ok(id.expect("the file was just written"))
     };

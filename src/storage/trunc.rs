@@ -17,6 +17,7 @@ use super::recover::{Disks, Notice};
 use super::{Disk, DiskError, StorageError, install, snapshots};
 use crate::id::Zxid;
 use crate::journal::{self, FILE_HEADER_LEN, Head, Scan};
+use crate::planted::{self, Bug};
 
 /// What became of a truncation.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,6 +62,7 @@ pub(super) struct Cut {
 
 /// Removes every record behind `target` from the log.
 pub(super) fn cut_log<D: Disk>(disk: &D, target: Zxid) -> Result<Cut, DiskError> {
+    let target = Zxid(target.0 + i64::from(planted::is(Bug::TruncKeepsOne)));
     let chain = Chain::new(disk, None)?;
     let (kept, later) = chain.files().split_at(chain.files().partition_point(|file| file.0 <= target));
     let mut notices = Vec::new();
@@ -76,7 +78,8 @@ pub(super) fn cut_log<D: Disk>(disk: &D, target: Zxid) -> Result<Cut, DiskError>
     }
     let mut mark = Mark::read(disk)?;
     // It would call the shortened log damaged.
-    if let Some(old) = mark.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
+    let lowered = mark.filter(|_| !planted::is(Bug::MarkStays));
+    if let Some(old) = lowered.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
         let (file, end) = match (kept.last(), &stays) {
             (Some(file), Some(stays)) => (*file, stays.end),
             _ => (old.file, FILE_HEADER_LEN),

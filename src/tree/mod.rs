@@ -27,6 +27,7 @@ use jute::records::data::{Stat, StatPersisted};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
 use crate::path::{self, CONFIG, ROOT};
+use crate::planted::{self, Bug};
 use crate::proto::{ErrorCode, op};
 use crate::txn::{Create, CreateKind, Header, Txn};
 
@@ -284,7 +285,9 @@ impl Tree {
             Txn::SetAcl { path, acl, version } => self.apply_set_acl(path, acl.as_deref(), *version),
             Txn::CreateSession { timeout_ms } => {
                 self.sessions.insert(header.session, *timeout_ms);
-                self.changes.sessions.push(header.session);
+                if !planted::is(Bug::ImageForgetsSessions) {
+                    self.changes.sessions.push(header.session);
+                }
                 Outcome::Done
             }
             Txn::CloseSession { paths } => self.apply_close(header, paths.as_deref().unwrap_or_default(), witness),

@@ -28,6 +28,7 @@ use super::quorum::{AckSet, votes};
 use super::{Effect, Entry, Fault, FromLearner, beginning_of, epoch_of};
 use crate::config::{Membership, Role};
 use crate::id::{LinkId, ServerId, Zxid};
+use crate::planted::{self, Bug};
 use crate::session::Mono;
 use crate::storage::epoch::{EpochFile, Epochs};
 
@@ -440,6 +441,9 @@ impl Leader {
         assert!(entry.zxid.counter() != u32::MAX, "{} has the counter that no transaction has", entry.zxid);
         self.last_proposed = entry.zxid;
         self.outstanding.push_back(entry.clone());
+        if planted::is(Bug::CountsOwnUnsynced) {
+            self.acks.record(self.rules.me, entry.zxid);
+        }
         let bytes = entry.txn.len();
         let sizes = self.proposal_bytes.get_or_insert(Sizes { last: bytes, min: bytes, max: bytes });
         *sizes = Sizes { last: bytes, min: sizes.min.min(bytes), max: sizes.max.max(bytes) };
@@ -500,7 +504,7 @@ impl Leader {
 
     /// A learner's forwarded sync, in its place among the requests.
     pub fn on_sync(&mut self, link: LinkId, out: &mut Vec<Effect>) {
-        if self.outstanding.is_empty() {
+        if self.outstanding.is_empty() || planted::is(Bug::SyncsAtOnce) {
             self.send(link, Packet::Sync, out);
         } else if self.links.contains_key(&link) {
             self.syncs.push_back((self.last_proposed, link));
@@ -583,7 +587,7 @@ impl Leader {
         match self.stage {
             Stage::Discovers => {
                 // Observers and those without a vote raise it too.
-                self.epoch = self.epoch.max(accepted + 1);
+                self.epoch = self.epoch.max(accepted + i64::from(!planted::is(Bug::EpochNotRaised)));
                 if counts {
                     self.told.insert(server);
                 }
@@ -635,7 +639,7 @@ impl Leader {
         if self.stage == Stage::AwaitsEpochAcks
             && let Some(current) = current
         {
-            if (current, last) > own {
+            if (current, last) > own && !planted::is(Bug::LeadsBehind) {
                 let (epoch, zxid) = own;
                 let text = format!("it holds ({current}, {last}), more than the ({epoch}, {zxid}) of this leader");
                 return Err(Fault::Protocol(text));
@@ -732,11 +736,15 @@ impl Leader {
         if who.is_old {
             out.push(send(link, Packet::NewLeader { zxid, config: None }));
         }
-        for entry in history.entries_behind(behind).take_while(|entry| entry.zxid <= self.committed) {
+        let skipped = usize::from(planted::is(Bug::DiffSkipsOne));
+        for entry in history.entries_behind(behind).skip(skipped).take_while(|entry| entry.zxid <= self.committed) {
             out.extend([proposal(entry), commit(entry)].map(|packet| send(link, packet)));
         }
         if who.kind == Role::Participant {
             out.extend(self.outstanding.iter().map(|entry| send(link, proposal(entry))));
+            if planted::is(Bug::OutstandingAsCommitted) {
+                out.extend(self.outstanding.iter().map(|entry| send(link, commit(entry))));
+            }
         }
         if !who.is_old {
             out.push(send(link, Packet::NewLeader { zxid, config: Some(self.rules.config_text.clone()) }));
@@ -833,7 +841,11 @@ impl Leader {
 
     /// Commits, in order, what a quorum holds.
     fn commit(&mut self, out: &mut Vec<Effect>) {
-        let Some(agreed) = self.acks.agreed().filter(|agreed| *agreed > self.committed) else { return };
+        let agreed = match planted::is(Bug::CommitsWithoutQuorum) {
+            true => Some(self.last_proposed),
+            false => self.acks.agreed(),
+        };
+        let Some(agreed) = agreed.filter(|agreed| *agreed > self.committed) else { return };
         if !self.is_established() {
             return;
         }

@@ -26,6 +26,7 @@ use super::packet::{FeatureLevel, Forwarded, LearnerInfo, PROTOCOL, Packet, Touc
 use super::{Effect, Entry, Fault, FromLeader, beginning_of, epoch_of};
 use crate::config::Role;
 use crate::id::{LinkId, ServerId, Zxid};
+use crate::planted::{self, Bug};
 use crate::session::Mono;
 use crate::storage::epoch::{EpochFile, Epochs};
 
@@ -364,6 +365,9 @@ impl Learner {
         if epoch > accepted {
             self.enter(now, Stage::SavesAccepted { current });
             out.push(Effect::SaveEpoch { file: EpochFile::Accepted, epoch });
+            if planted::is(Bug::PromiseNotSaved) {
+                self.acknowledge_epoch(now, Some(current), out);
+            }
         } else {
             // It has acknowledged this epoch before, and must not be counted for it again.
             self.acknowledge_epoch(now, None, out);
@@ -520,7 +524,11 @@ impl Learner {
 
     /// The history is there: once it is durable, `currentEpoch` may say so.
     fn save_current(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        if self.durable < self.last {
+        if planted::is(Bug::NewLeaderAckEarly) {
+            out.push(Effect::SaveEpoch { file: EpochFile::Current, epoch: self.epoch });
+            self.enter(now, Stage::AwaitsUpToDate);
+            self.send(Packet::Ack { zxid: beginning_of(self.epoch) }, out);
+        } else if self.durable < self.last {
             self.enter(now, Stage::Flushes);
         } else if self.epochs.current == self.epoch {
             self.acknowledge_new_leader(now, out);
@@ -595,7 +603,7 @@ impl Learner {
 
     /// One ACK for each: a Java leader counts them one by one.
     fn acknowledge(&mut self, out: &mut Vec<Effect>) {
-        while let Some(zxid) = self.unacknowledged.front().copied().filter(|zxid| *zxid <= self.durable) {
+        while let Some(zxid) = self.unacknowledged.front().copied().filter(|zxid| *zxid <= self.durable || planted::is(Bug::AckBeforeDurable)) {
             self.unacknowledged.pop_front();
             self.send(Packet::Ack { zxid }, out);
         }

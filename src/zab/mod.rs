@@ -171,9 +171,15 @@ pub enum Fault {
     Storage(String),
     #[error("the epoch's transactions are used up")]
     EpochFull,
-    /// Nothing on disk leads to the TRUNC's target: reconnect, and ask for a snapshot.
+    /// Nothing on disk leads to the TRUNC's target: dial the same leader again at once, without an election, and ask
+    /// for a snapshot. This leader has counted the epoch ack that was honest about the log; another one could not
+    /// count the one that asks for a snapshot, and two such members would keep an ensemble from ever forming a
+    /// quorum. If the dial fails, what follows is an election, and the cheapest way is asked for again.
     #[error("nothing on disk leads back to {0}; asking the leader for a snapshot")]
     NoBase(Zxid),
+    /// The tree is not what the leader's transactions make of it: it takes the leader's.
+    #[error("the tree differs from the leader's after {0}; asking the leader for a snapshot")]
+    Diverged(Zxid),
     /// The member list has changed under us in a way that only a restart can follow.
     #[error("the ensemble's members are now: {0}")]
     Reconfigured(String),

@@ -8,6 +8,8 @@ mod clock;
 mod invariants;
 mod net;
 mod oracle;
+#[cfg(feature = "planted")]
+mod planted;
 mod random;
 mod server;
 #[path = "../support/mod.rs"]
@@ -37,7 +39,10 @@ impl std::fmt::Display for Failure {
         let Self { seed, events, why } = self;
         let commit = option_env!("SIM_COMMIT").map_or_else(commit, str::to_owned);
         writeln!(f, "seed {seed}, event {events}, commit {commit}: {why}")?;
-        write!(f, "    SIM_SEED={seed} SIM_LOG=1 cargo test --release --no-default-features --test sim one_seed -- --nocapture")
+        write!(
+            f,
+            "    SIM_SEED={seed} SIM_LOG=1 cargo test --release --no-default-features --test sim one_seed -- --nocapture"
+        )
     }
 }
 
@@ -185,7 +190,9 @@ fn seeds_that_failed_once_hold() {
 fn equal_seeds_are_equal_runs() {
     for seed in 1..6 {
         let [once, again] = [run(seed, false), run(seed, false)];
-        let what = |outcome: Result<Report, Failure>| outcome.map(|report| (report.events, report.hash)).map_err(|f| (f.events, f.why));
+        let what = |outcome: Result<Report, Failure>| {
+            outcome.map(|report| (report.events, report.hash)).map_err(|f| (f.events, f.why))
+        };
         assert_eq!(what(once), what(again), "seed {seed}");
     }
 }

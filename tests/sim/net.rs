@@ -238,7 +238,9 @@ impl Net {
         let held: Vec<(ConnNo, Side)> = self
             .conns
             .iter()
-            .flat_map(|(conn, found)| [Side::Dialler, Side::Listener].map(|side| (*conn, side, &found.ends[side as usize])))
+            .flat_map(|(conn, found)| {
+                [Side::Dialler, Side::Listener].map(|side| (*conn, side, &found.ends[side as usize]))
+            })
             .filter(|(_, _, end)| end.host == host && end.life == life && end.open)
             .map(|(conn, side, _)| (conn, side))
             .collect();

@@ -97,6 +97,8 @@ pub struct Model {
     names: BTreeMap<String, BTreeSet<String>>,
     /// When a child came or went.
     child_changes: BTreeMap<String, Vec<i64>>,
+    /// When the node itself was created or set, and when it was deleted.
+    own_changes: BTreeMap<String, Vec<(i64, bool)>>,
     pub sessions: BTreeMap<i64, Session>,
     last: i64,
     /// (session, cxid) of every request in the order, each once.
@@ -118,10 +120,6 @@ impl Model {
         let mut model = Self::default();
         model.nodes.insert("/".into(), vec![(0, Some(Node { creates: -1, ..Node::new(Bytes::new(), 0, 0, 0) }))]);
         model
-    }
-
-    pub fn last(&self) -> i64 {
-        self.last
     }
 
     pub fn at(&self, path: &str, zxid: i64) -> Option<&Node> {
@@ -147,34 +145,21 @@ impl Model {
 
     /// The first change after `zxid` that a watch fires for.
     pub fn first_change(&self, path: &str, watched: Watched, zxid: i64) -> Option<i64> {
-        let versions = self.nodes.get(path).map_or(&[][..], |versions| versions);
-        let after = &versions[versions.partition_point(|(at, _)| *at <= zxid)..];
-        let own = |want: &dyn Fn(&Node) -> bool| {
-            // A node changes in its own right, or because children come and go: only data and life count.
-            let mut before = self.at(path, zxid);
-            for (at, now) in after {
-                let changed = match (before, now) {
-                    (None, Some(now)) => want(now),
-                    (Some(_), None) => true,
-                    (Some(was), Some(now)) => was.czxid != now.czxid || want(now) && was.mzxid != now.mzxid,
-                    (None, None) => false,
-                };
-                if changed {
-                    return Some(*at);
-                }
-                before = now.as_ref();
-            }
-            None
-        };
+        let own = self.own_changes.get(path).map_or(&[][..], |changes| changes);
+        let own = &own[own.partition_point(|(at, _)| *at <= zxid)..];
         match watched {
-            Watched::Data | Watched::Missing => own(&|_| true),
+            Watched::Data | Watched::Missing => own.first().map(|(at, _)| *at),
             Watched::Children => {
-                let gone = own(&|_| false);
+                let gone = own.iter().find(|(_, gone)| *gone).map(|(at, _)| *at);
                 let changes = self.child_changes.get(path).map_or(&[][..], |changes| changes);
                 let child = changes.get(changes.partition_point(|at| *at <= zxid)).copied();
                 [gone, child].into_iter().flatten().min()
             }
         }
+    }
+
+    fn changed(&mut self, path: &str, zxid: i64, gone: bool) {
+        self.own_changes.entry(path.to_owned()).or_default().push((zxid, gone));
     }
 
     fn put(&mut self, path: &str, zxid: i64, node: Option<Node>) {
@@ -190,7 +175,8 @@ impl Model {
         let name = path[path.rfind('/').expect("a path") + 1..].to_owned();
         self.names.entry(above.clone()).or_default().insert(name);
         self.child_changes.entry(above.clone()).or_default().push(zxid);
-        let mut node = self.at(&above, zxid).cloned().unwrap_or_else(|| broken!("W1", "{path} has no parent at {zxid:#x}"));
+        let mut node =
+            self.at(&above, zxid).cloned().unwrap_or_else(|| broken!("W1", "{path} has no parent at {zxid:#x}"));
         node.pzxid = zxid;
         if let Some(cversion) = created {
             // The root's count begins with what a server is born with.
@@ -198,7 +184,12 @@ impl Model {
                 node.creates = cversion - 1;
             }
             node.creates += 1;
-            holds!("T1", cversion == node.creates, "{path}: the parent's cversion {cversion}, expected {}", node.creates);
+            holds!(
+                "T1",
+                cversion == node.creates,
+                "{path}: the parent's cversion {cversion}, expected {}",
+                node.creates
+            );
         }
         self.put(&above, zxid, Some(node));
     }
@@ -211,7 +202,12 @@ impl Model {
         self.times.insert(zxid, logged.header.time);
         if logged.header.cxid > 0 {
             let before = self.requests.insert((session, logged.header.cxid), zxid);
-            holds!("W2", before.is_none(), "request {} of session {session:#x} is at {before:x?} and {zxid:#x}", logged.header.cxid);
+            holds!(
+                "W2",
+                before.is_none(),
+                "request {} of session {session:#x} is at {before:x?} and {zxid:#x}",
+                logged.header.cxid
+            );
         }
         match &logged.txn {
             Txn::Multi(members) if members.iter().any(|member| matches!(member, Txn::Error { .. })) => {}
@@ -234,11 +230,14 @@ impl Model {
                     create.kind,
                     CreateKind::Create { ephemeral: true } | CreateKind::Create2 { ephemeral: true }
                 );
-                let above = self.at(parent(path), zxid).unwrap_or_else(|| broken!("W1", "{path} without a parent at {zxid:#x}"));
+                let above = self
+                    .at(parent(path), zxid)
+                    .unwrap_or_else(|| broken!("W1", "{path} without a parent at {zxid:#x}"));
                 holds!("W1", above.owner == 0, "{path} below an ephemeral at {zxid:#x}");
                 let owner = if ephemeral { session } else { 0 };
                 let data = create.data.clone().unwrap_or_default();
                 self.put(path, zxid, Some(Node::new(Bytes::copy_from_slice(&data), zxid, time, owner)));
+                self.changed(path, zxid, false);
                 self.child_changed(path, zxid, Some(create.parent_cversion));
                 if ephemeral {
                     let open = self.sessions.get_mut(&session).filter(|session| session.closed.is_none());
@@ -250,15 +249,19 @@ impl Model {
             }
             Txn::Delete { path, .. } => self.delete(path, zxid),
             Txn::SetData { path, data, version, .. } => {
-                let Some(mut node) = self.at(path, zxid).cloned() else { broken!("W1", "set of {path} at {zxid:#x}, which is not there") };
+                let Some(mut node) = self.at(path, zxid).cloned() else {
+                    broken!("W1", "set of {path} at {zxid:#x}, which is not there")
+                };
                 holds!("T1", *version == node.version + 1, "{path} goes from version {} to {version}", node.version);
                 node.version = *version;
                 node.data = Bytes::copy_from_slice(&data.clone().unwrap_or_default());
                 (node.mzxid, node.mtime) = (zxid, time);
+                self.changed(path, zxid, false);
                 self.put(path, zxid, Some(node));
             }
             Txn::CreateSession { .. } => {
-                let before = self.sessions.insert(session, Session { opened: zxid, closed: None, ephemerals: BTreeSet::new() });
+                let before =
+                    self.sessions.insert(session, Session { opened: zxid, closed: None, ephemerals: BTreeSet::new() });
                 holds!("E4", before.is_none(), "session {session:#x} is created twice, at {zxid:#x}");
             }
             Txn::CloseSession { paths } => {
@@ -270,7 +273,11 @@ impl Model {
                 open.closed.get_or_insert(zxid);
                 let owned = std::mem::take(&mut open.ephemerals);
                 let listed: BTreeSet<String> = paths.iter().flatten().map(|path| path.to_string()).collect();
-                holds!("E1", listed == owned, "the close of {session:#x} at {zxid:#x} lists {listed:?}, it owns {owned:?} (open: {was_open})");
+                holds!(
+                    "E1",
+                    listed == owned,
+                    "the close of {session:#x} at {zxid:#x} lists {listed:?}, it owns {owned:?} (open: {was_open})"
+                );
                 for path in owned {
                     self.delete(&path, zxid);
                 }
@@ -281,13 +288,16 @@ impl Model {
     }
 
     fn delete(&mut self, path: &str, zxid: i64) {
-        let Some(node) = self.at(path, zxid).cloned() else { broken!("W1", "delete of {path} at {zxid:#x}, which is not there") };
+        let Some(node) = self.at(path, zxid).cloned() else {
+            broken!("W1", "delete of {path} at {zxid:#x}, which is not there")
+        };
         holds!("W1", self.children_at(path, zxid).is_empty(), "{path} is deleted with children, at {zxid:#x}");
         if node.owner != 0
             && let Some(session) = self.sessions.get_mut(&node.owner)
         {
             session.ephemerals.remove(path);
         }
+        self.changed(path, zxid, true);
         self.put(path, zxid, None);
         self.child_changed(path, zxid, None);
     }
@@ -296,11 +306,27 @@ impl Model {
 /// A change that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    Create { path: String, data: Bytes, ephemeral: bool, sequential: bool, with_stat: bool },
-    Delete { path: String, version: i32 },
-    Set { path: String, data: Bytes, version: i32 },
+    Create {
+        path: String,
+        data: Bytes,
+        ephemeral: bool,
+        sequential: bool,
+        with_stat: bool,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    Set {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
     /// Only in a multi.
-    Check { path: String, version: i32 },
+    Check {
+        path: String,
+        version: i32,
+    },
     Multi(Vec<Change>),
 }
 
@@ -362,7 +388,11 @@ impl Scratch<'_> {
         for (changed, node) in &self.changed {
             if parent(changed) == path && changed != "/" {
                 let name = changed[prefix.len() + 1..].to_owned();
-                if node.is_some() { names.insert(name) } else { names.remove(&name) };
+                if node.is_some() {
+                    names.insert(name)
+                } else {
+                    names.remove(&name)
+                };
             }
         }
         names.len()

@@ -5,7 +5,9 @@ pub use crate::support::sim::Random;
 
 /// The stream of that name under a seed.
 pub fn stream(seed: u64, name: &str) -> Random {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash);
     random.next();
     random

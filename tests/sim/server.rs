@@ -11,8 +11,8 @@ use jute::records::proto as wire;
 use jute::{Reader, Record, Writer};
 use zooid::acl::{Acl, AclRules, Identity};
 use zooid::config::{Membership, MultiAddress, Role};
-use zooid::election::links::{self, LinkRules, Links};
 use zooid::election::ElectionRules;
+use zooid::election::links::{self, LinkRules, Links};
 use zooid::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
 use zooid::node::effect::{Effect, Notice, PeerEffect};
 use zooid::node::input::{Input, Now, PeerInput, Raw, Room, Truncation};
@@ -42,8 +42,8 @@ use zooid::watch::{EventType, WatchTable};
 use zooid::zab::Entry;
 use zooid::zab::leader::LeaderRules;
 use zooid::zab::learner::LearnerRules;
-use zooid::zab::packet::{FeatureLevel, Packet, PacketReader};
 use zooid::zab::packet::Side as PacketSide;
+use zooid::zab::packet::{FeatureLevel, Packet, PacketReader};
 
 use crate::clock::{Clock, MS, SECOND, Time};
 use crate::invariants::Ghosts;
@@ -686,9 +686,11 @@ impl Process {
         self.rules.slow_syncs = 0;
     }
 
-    /// The process stands still; its turn comes when it goes on.
-    pub fn put_off(&mut self, until: Time) {
-        self.run_at = Some(until);
+    /// It stood still until now.
+    pub fn go_on(&mut self, now: Time) {
+        // Those of its threads whose turn had come have it now.
+        self.run_at = self.run_at.map(|at| at.max(now));
+        self.image_at = self.image_at.max(now);
     }
 
     /// Whether it follows, or leads, the newest leadership.
@@ -884,7 +886,7 @@ impl Process {
                     inputs.push(Input::Write { conn: id, session, xid, write, raw: Raw { op, body }, identities });
                     continue;
                 }
-                Frame::Request(Request::Read(Read::Sync { path })) if self.duty == Duty::Forward => {
+                Frame::Request(Request::Read(Read::Sync { path })) if self.peers.is_some() => {
                     conn.gate.on_write(xid);
                     inputs.push(Input::Sync { conn: id, session, xid, path, raw: Raw { op, body }, identities });
                     continue;
@@ -1023,13 +1025,10 @@ impl Process {
                 let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
                 let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
                 around.ghosts.on_uncertain(host, last.0);
-                let Installed { snapshot, last, records, image } = match self.storage.member().install(&tree, &rest) {
+                let Installed { snapshot, last, records, .. } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
                 };
-                if let Err(error) = image {
-                    return Err(Exit(error.to_string()));
-                }
                 around.ghosts.on_installed(host, around.machine, leader, &tree, &rest, &snapshot, &records);
                 self.tree = *tree;
                 self.image_jobs.push(ImageJob::Replaced(snapshot));

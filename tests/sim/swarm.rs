@@ -74,6 +74,8 @@ pub struct Swarm {
     pub two_directories: bool,
     pub init_limit: i64,
     pub sync_limit: i64,
+    /// How many session timeouts everybody idles through at the end.
+    pub idle_timeouts: u64,
 }
 
 impl Swarm {
@@ -155,6 +157,7 @@ impl Swarm {
             two_directories: r.permille(300),
             init_limit,
             sync_limit,
+            idle_timeouts: *r.pick(&[0, 0, 0, 4]),
         }
     }
 

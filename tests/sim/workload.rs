@@ -106,6 +106,8 @@ pub struct Client {
     wake: Option<Time>,
     /// Instead of a number of requests.
     until_writes: Option<u64>,
+    /// The newest leadership when it asked for its session.
+    leadership: u64,
     counter: u64,
     pub stats: ClientStats,
 }
@@ -125,6 +127,7 @@ pub struct Sight<'a> {
     pub net: &'a mut Net,
     pub schedule: &'a mut Schedule,
     pub model: &'a Model,
+    pub committed_at: &'a BTreeMap<i64, Time>,
     /// The highest zxid of any answered write.
     pub acknowledged: &'a mut i64,
     /// The newest leadership, and whether the server at the other end follows it.
@@ -160,6 +163,7 @@ impl Client {
             next_ask: 0,
             wake: None,
             until_writes: None,
+            leadership: 0,
             counter: 0,
             stats: ClientStats::default(),
         }
@@ -180,6 +184,11 @@ impl Client {
 
     pub fn is_quiet(&self) -> bool {
         self.state == State::Connected && self.pending.is_empty() && self.has_asked_all()
+    }
+
+    /// The connection that it has, and its session.
+    pub fn held(&self) -> Option<(ConnNo, i64)> {
+        self.conn.filter(|_| self.state == State::Connected).map(|conn| (conn, self.session))
     }
 
     pub fn has_asked_all(&self) -> bool {
@@ -286,6 +295,7 @@ impl Client {
             return self.lose(sight);
         }
         self.stats.connects += 1;
+        self.leadership = sight.leadership;
         self.state = State::Asking;
         let mut out = BytesMut::new();
         out.put_i32(0);
@@ -356,10 +366,27 @@ impl Client {
             return self.lose(sight);
         }
         let known = self.session;
-        holds!("E4", known == 0 || known == response.session_id, "session {known:#x} came back as {:#x}", response.session_id);
+        holds!(
+            "E4",
+            known == 0 || known == response.session_id,
+            "session {known:#x} came back as {:#x}",
+            response.session_id
+        );
         let there = sight.model.sessions.get(&response.session_id);
+        if let Some(closed) = there.and_then(|session| session.closed) {
+            // It was over before it was asked for, and the server knew of that, or follows who did.
+            let since = sight.committed_at.get(&closed).copied().unwrap_or(Time::MAX);
+            let server = sight.net.holder(conn, Side::Listener).map(|(host, ..)| host);
+            let current = server.is_some_and(|server| (sight.is_current)(server)) && self.leadership == sight.leadership;
+            holds!("E5", !current || since >= self.sent, "session {known:#x} is attached again, closed at {closed:#x}");
+        }
         holds!("E4", there.is_some(), "session {:#x} is there, but was never committed", response.session_id);
-        holds!("E4", known != 0 || there.is_some_and(|session| session.opened > 0), "session {:#x}", response.session_id);
+        holds!(
+            "E4",
+            known != 0 || there.is_some_and(|session| session.opened > 0),
+            "session {:#x}",
+            response.session_id
+        );
         self.session = response.session_id;
         self.password = response.passwd.expect("a password");
         self.timeout_ms = response.time_out;
@@ -367,7 +394,13 @@ impl Client {
         (sight.note)(&|| format!("client {} has session {:#x}", self.host, self.session));
         if !self.watches.is_empty() {
             let list = |watched: Watched| {
-                Some(self.watches.iter().filter(|w| w.watched == watched).map(|w| Some(w.path.as_str().into())).collect::<Vec<_>>())
+                Some(
+                    self.watches
+                        .iter()
+                        .filter(|w| w.watched == watched)
+                        .map(|w| Some(w.path.as_str().into()))
+                        .collect::<Vec<_>>(),
+                )
             };
             let body = jute::encode(&wire::SetWatches {
                 relative_zxid: self.last_zxid,
@@ -398,7 +431,8 @@ impl Client {
     fn ask_while_due(&mut self, sight: &mut Sight<'_>) {
         while self.may_ask() && self.next_ask <= sight.schedule.now() {
             self.asked += 1;
-            self.next_ask = sight.schedule.now() + if self.rules.think > 0 { self.random.around(self.rules.think) } else { 0 };
+            self.next_ask =
+                sight.schedule.now() + if self.rules.think > 0 { self.random.around(self.rules.think) } else { 0 };
             let ask = self.draw();
             (sight.note)(&|| format!("client {} asks {ask:?}", self.host));
             self.xid += 1;
@@ -443,8 +477,20 @@ impl Client {
         });
         let with_stat = self.random.permille(300);
         match kind.expect("below the total") {
-            0 => Ask::Change(Change::Create { path: self.path(), data: self.data(), ephemeral: false, sequential: false, with_stat }),
-            1 => Ask::Change(Change::Create { path: self.path(), data: self.data(), ephemeral: true, sequential: false, with_stat }),
+            0 => Ask::Change(Change::Create {
+                path: self.path(),
+                data: self.data(),
+                ephemeral: false,
+                sequential: false,
+                with_stat,
+            }),
+            1 => Ask::Change(Change::Create {
+                path: self.path(),
+                data: self.data(),
+                ephemeral: true,
+                sequential: false,
+                with_stat,
+            }),
             2 => {
                 let (home, ephemeral) = (self.home(), self.random.permille(500));
                 let path = format!("{home}/s-");
@@ -559,20 +605,38 @@ impl Client {
             _ => self.watches.extract_if(.., |watch| fires(watch)).collect(),
         };
         // A request whose answer is under way may have left the watch already; an answer comes first, always.
-        holds!("V4", !fired.is_empty(), "client {} hears of {path} ({}) and waits for {:?}", self.host, event.event_type, self.watches);
+        holds!(
+            "V4",
+            !fired.is_empty(),
+            "client {} hears of {path} ({}) and waits for {:?}",
+            self.host,
+            event.event_type,
+            self.watches
+        );
         if zxid == -1 {
             holds!("V5", fired.iter().all(|watch| watch.carried), "an overdue event for {fired:?}");
         }
         for watch in &fired {
             let due = sight.model.first_change(&path, watch.watched, watch.since);
             match due {
-                None => broken!("V4", "client {} hears of {path}, where nothing happened since {:#x}", self.host, watch.since),
+                None => broken!(
+                    "V4",
+                    "client {} hears of {path}, where nothing happened since {:#x}",
+                    self.host,
+                    watch.since
+                ),
                 Some(_) if zxid == -1 || watch.carried => {}
                 Some(due) => holds!("V3", due == zxid, "{path} changed at {due:#x}, the event says {zxid:#x}"),
             }
         }
         if zxid > 0 {
-            holds!("V2", zxid > self.last_zxid || zxid >= self.last_zxid, "client {} hears of {zxid:#x} after {:#x}", self.host, self.last_zxid);
+            holds!(
+                "V2",
+                zxid > self.last_zxid || zxid >= self.last_zxid,
+                "client {} hears of {zxid:#x} after {:#x}",
+                self.host,
+                self.last_zxid
+            );
         }
     }
 
@@ -583,12 +647,22 @@ impl Client {
             Ask::Change(change) => {
                 self.stats.writes += 1;
                 let place = model.place_of(self.session, xid);
-                holds!("W1", place == Some(zxid), "request {xid} of {:#x} is answered at {zxid:#x}, its place is {place:x?}", self.session);
+                holds!(
+                    "W1",
+                    place == Some(zxid),
+                    "request {xid} of {:#x} is answered at {zxid:#x}, its place is {place:x?}",
+                    self.session
+                );
                 holds!("W1", zxid > floor, "{zxid:#x} was asked for when {floor:#x} had been answered");
                 *sight.acknowledged = (*sight.acknowledged).max(zxid);
                 if err == SESSION_EXPIRED {
                     let closed = model.sessions.get(&self.session).and_then(|session| session.closed);
-                    holds!("W3", closed.is_some_and(|closed| closed < zxid), "{:#x} is expired at {zxid:#x}, closed {closed:x?}", self.session);
+                    holds!(
+                        "W3",
+                        closed.is_some_and(|closed| closed < zxid),
+                        "{:#x} is expired at {zxid:#x}, closed {closed:x?}",
+                        self.session
+                    );
                     return;
                 }
                 let said = read_said(change, err, r);
@@ -598,7 +672,11 @@ impl Client {
             }
             Ask::Get { path, watch } => {
                 let node = model.at(path, zxid);
-                holds!("R1", err == node.map_or(oracle::NO_NODE, |_| 0), "get {path} at {zxid:#x}: error {err}, the model has {node:?}");
+                holds!(
+                    "R1",
+                    err == node.map_or(oracle::NO_NODE, |_| 0),
+                    "get {path} at {zxid:#x}: error {err}, the model has {node:?}"
+                );
                 if let Some(node) = node {
                     let got = wire::GetDataResponse::read(r).expect("a reply to getData");
                     let data = got.data.unwrap_or_default();
@@ -622,12 +700,20 @@ impl Client {
             }
             Ask::Children { path, watch } => {
                 let node = model.at(path, zxid);
-                holds!("R1", err == node.map_or(oracle::NO_NODE, |_| 0), "children of {path} at {zxid:#x}: error {err}");
+                holds!(
+                    "R1",
+                    err == node.map_or(oracle::NO_NODE, |_| 0),
+                    "children of {path} at {zxid:#x}: error {err}"
+                );
                 if node.is_some() {
                     let got = wire::GetChildren2Response::read(r).expect("a reply to getChildren2");
                     let names = got.children.into_iter().flatten().flatten().map(|name| name.to_string()).collect();
                     let expected = model.children_at(path, zxid);
-                    holds!("R1", expected == names, "children of {path} at {zxid:#x}: {names:?}, expected {expected:?}");
+                    holds!(
+                        "R1",
+                        expected == names,
+                        "children of {path} at {zxid:#x}: {names:?}, expected {expected:?}"
+                    );
                     check_stat(model, path, zxid, &got.stat);
                     if *watch {
                         self.watch(path, Watched::Children, zxid);
@@ -640,14 +726,20 @@ impl Client {
                 for watch in self.watches.iter_mut().filter(|watch| watch.unsent) {
                     // Created and deleted while nobody looked: that is not told.
                     let told = watch.watched != Watched::Missing || model.at(&watch.path, zxid).is_some();
-                    let due = model.first_change(&watch.path, watch.watched, watch.since).filter(|due| told && *due <= zxid);
+                    let due =
+                        model.first_change(&watch.path, watch.watched, watch.since).filter(|due| told && *due <= zxid);
                     holds!("V5", due.is_none(), "client {} was not told of {watch:x?}, due at {due:x?}", self.host);
                     (watch.since, watch.carried, watch.unsent) = (zxid, false, false);
                 }
             }
             Ask::Close => {
                 let closed = model.sessions.get(&self.session).and_then(|session| session.closed);
-                holds!("E1", err != 0 || closed.is_some_and(|closed| closed <= zxid), "{:#x} is closed at {zxid:#x}, in the order {closed:x?}", self.session);
+                holds!(
+                    "E1",
+                    err != 0 || closed.is_some_and(|closed| closed <= zxid),
+                    "{:#x} is closed at {zxid:#x}, in the order {closed:x?}",
+                    self.session
+                );
                 *sight.acknowledged = (*sight.acknowledged).max(zxid);
             }
         }
@@ -760,7 +852,11 @@ fn read_said(change: &Change, err: i32, r: &mut Reader) -> Said {
         Change::Multi(members) => {
             let results = members.iter().map(|member| {
                 let header = wire::MultiHeader::read(r).expect("a multi's header");
-                if header.op == op::ERROR { Said::Error(r.int("err").expect("an error")) } else { read_said(member, 0, r) }
+                if header.op == op::ERROR {
+                    Said::Error(r.int("err").expect("an error"))
+                } else {
+                    read_said(member, 0, r)
+                }
             });
             Said::Multi(results.collect())
         }

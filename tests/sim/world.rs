@@ -142,7 +142,9 @@ struct Server {
     process: Option<Process>,
     life: u64,
     random: Random,
-    paused_until: Time,
+    paused: bool,
+    /// What waits until it goes on.
+    held: Vec<Event>,
     is_on: bool,
     /// Out for the rest of the calm phase.
     is_out: bool,
@@ -153,6 +155,7 @@ enum Mending {
     Cuts(Vec<(Host, Host)>),
     Start(Host),
     Room(Host),
+    Pause { host: Host, since: Time },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,6 +179,8 @@ pub struct World {
     stage: Stage,
     stage_began: Time,
     acknowledged_then: i64,
+    /// All is level: from now on everybody idles until then, with these sessions.
+    idles: Option<(Time, Vec<Option<(ConnNo, i64)>>)>,
     events: u64,
     counts: BTreeMap<Fault, u64>,
 }
@@ -228,7 +233,8 @@ impl World {
                 process: None,
                 life: 0,
                 random: stream(seed, &format!("server {host}")),
-                paused_until: 0,
+                paused: false,
+                held: Vec::new(),
                 is_on: true,
                 is_out: false,
             })
@@ -256,6 +262,7 @@ impl World {
             stage: Stage::Chaos,
             stage_began: 0,
             acknowledged_then: 0,
+            idles: None,
             events: 0,
             counts: BTreeMap::new(),
             swarm,
@@ -278,6 +285,7 @@ impl World {
             self.step();
         }
         self.check_level();
+        self.check_sessions();
         self.report()
     }
 
@@ -317,6 +325,7 @@ impl World {
         let event = self.schedule.next();
         self.events += 1;
         assert!(self.events < 20_000_000, "the run does not end");
+        self.ghosts.now = self.schedule.now();
         self.trace.event(self.schedule.now(), &event);
         match event {
             Event::DialArrives { conn } => self.on_dial_arrives(conn),
@@ -361,12 +370,8 @@ impl World {
         if self.servers[host].life != life {
             return;
         }
-        if self.servers[host].paused_until > self.schedule.now() {
-            let until = self.servers[host].paused_until;
-            if let (Event::Run { .. }, Some(process)) = (&event, &mut self.servers[host].process) {
-                process.put_off(until);
-            }
-            return self.schedule.at(until, event);
+        if self.servers[host].paused {
+            return self.servers[host].held.push(event);
         }
         let done = around!(self, host, |process, around| match process {
             Some(process) => act(process, around),
@@ -389,12 +394,12 @@ impl World {
         };
         let client = &mut clients[host - servers.len()];
         let newest = ghosts.newest_epoch();
-        let is_current =
-            |server: Host| servers[server].process.as_ref().is_some_and(|process| process.follows(newest));
+        let is_current = |server: Host| servers[server].process.as_ref().is_some_and(|process| process.follows(newest));
         let sight = &mut Sight {
             net,
             schedule,
             model: &ghosts.model,
+            committed_at: &ghosts.committed_at,
             acknowledged: &mut ghosts.acknowledged,
             leadership: ghosts.leadership,
             is_current: &is_current,
@@ -407,12 +412,11 @@ impl World {
 
     fn on_dial_arrives(&mut self, conn: ConnNo) {
         let Some((host, port, _)) = self.net.dialled(conn) else { return };
-        let now = self.schedule.now();
-        if self.servers[host].paused_until > now {
-            let until = self.servers[host].paused_until;
-            return self.schedule.at(until, Event::DialArrives { conn });
+        if self.servers[host].paused {
+            return self.servers[host].held.push(Event::DialArrives { conn });
         }
-        let life = self.servers[host].process.as_ref().filter(|process| process.listens(port)).map(|process| process.life);
+        let life =
+            self.servers[host].process.as_ref().filter(|process| process.listens(port)).map(|process| process.life);
         self.net.answer_dial(&mut self.schedule, conn, life);
         if let Some(life) = life {
             self.in_process(host, life, Event::DialArrives { conn }, |process, around| {
@@ -439,10 +443,9 @@ impl World {
     fn on_arrive(&mut self, conn: ConnNo, to: Side) {
         let host = self.net.host_of(conn, to);
         if let Some(host) = host.filter(|host| *host < self.servers.len())
-            && self.servers[host].paused_until > self.schedule.now()
+            && self.servers[host].paused
         {
-            let until = self.servers[host].paused_until;
-            return self.schedule.at(until, Event::Arrive { conn, to });
+            return self.servers[host].held.push(Event::Arrive { conn, to });
         }
         let holder = self.net.holder(conn, to);
         let servers = &self.servers;
@@ -503,11 +506,11 @@ impl World {
         let life = server.life;
         server.life += 1;
         server.process = None;
-        server.paused_until = 0;
         let power_cut = matches!(fate, Fate::Lost | Fate::Torn);
         server.is_on = !power_cut;
         server.machine.crash(fate, &mut self.faults);
         self.net.close_all(&mut self.schedule, host, life, power_cut);
+        self.go_on(host);
     }
 
     // What goes wrong.
@@ -564,15 +567,11 @@ impl World {
                 self.servers[host].machine.blow_after(more);
             }
             Fault::Pause => {
-                let lasts = self.lasts();
-                let server = &mut self.servers[host];
                 let now = self.schedule.now();
-                if server.process.is_some() && server.paused_until <= now {
-                    server.paused_until = now + lasts;
-                    // The product's clock does not count a pause that it notices.
-                    if lasts > 500 * MS {
-                        server.clock.paused += lasts;
-                    }
+                let server = &mut self.servers[host];
+                if server.process.is_some() && !server.paused {
+                    server.paused = true;
+                    self.mend_later(Mending::Pause { host, since: now });
                 }
             }
             Fault::SyncError => {
@@ -637,6 +636,26 @@ impl World {
                 self.on_start(host, life);
             }
             Mending::Room(host) => self.servers[host].machine.set_room(None),
+            Mending::Pause { host, since } => {
+                // The product's clock does not count a pause that it notices.
+                let lasted = self.schedule.now() - since;
+                if self.servers[host].paused && lasted > 500 * MS {
+                    self.servers[host].clock.paused += lasted;
+                }
+                self.go_on(host);
+            }
+        }
+    }
+
+    /// What happened while the process stood still happens to it now.
+    fn go_on(&mut self, host: Host) {
+        self.servers[host].paused = false;
+        let held = std::mem::take(&mut self.servers[host].held);
+        if let Some(process) = &mut self.servers[host].process {
+            process.go_on(self.schedule.now());
+        }
+        for event in held {
+            self.schedule.after(0, event);
         }
     }
 
@@ -645,11 +664,9 @@ impl World {
             self.mend(mending);
         }
         self.net.heal(&mut self.schedule, |_, _| true);
-        let now = self.schedule.now();
         for server in &mut self.servers {
             server.machine.blow_never();
             server.machine.set_room(None);
-            server.paused_until = server.paused_until.min(now);
         }
         self.net.rules.resets = 0;
         self.net.rules.clogs = 0;
@@ -665,7 +682,8 @@ impl World {
     fn patience(&self) -> Time {
         let tick = self.swarm.server.tick_ms as Time * MS;
         let timeout = self.swarm.work.timeout_ms as Time * MS;
-        10 * (self.swarm.init_limit + self.swarm.sync_limit) as Time * tick + 4 * timeout + 20 * SECOND
+        let quiet = self.swarm.server.ensemble.as_ref().map_or(0, |rules| rules.max_notification_ms as Time * MS);
+        3 * quiet + 10 * (self.swarm.init_limit + self.swarm.sync_limit) as Time * tick + 4 * timeout + 20 * SECOND
     }
 
     fn on_phase(&mut self) {
@@ -682,8 +700,10 @@ impl World {
                 self.begin_healed();
             }
             Stage::Healed => {
-                let late: Vec<Host> = self.clients.iter().filter(|client| !client.is_quiet()).map(|client| client.host).collect();
-                let applied: Vec<usize> = (0..self.servers.len()).map(|host| self.ghosts.prefix.applied(host)).collect();
+                let late: Vec<Host> =
+                    self.clients.iter().filter(|client| !client.is_quiet()).map(|client| client.host).collect();
+                let applied: Vec<usize> =
+                    (0..self.servers.len()).map(|host| self.ghosts.prefix.applied(host)).collect();
                 broken!("D2", "not level: clients {late:?} wait, {applied:?} applied of {}", self.ghosts.prefix.len())
             }
         }
@@ -695,7 +715,8 @@ impl World {
         self.stage_began = self.schedule.now();
         self.acknowledged_then = self.ghosts.acknowledged;
         let patience = self.patience();
-        self.schedule.after(patience, Event::Phase);
+        let idle = self.swarm.idle_timeouts * self.swarm.work.timeout_ms as Time * MS;
+        self.schedule.after(patience + idle, Event::Phase);
         for at in 0..self.clients.len() {
             self.clients[at].ask_more(3);
             let host = self.clients[at].host;
@@ -752,10 +773,30 @@ impl World {
         if self.stage == Stage::Calm && self.ghosts.acknowledged > self.acknowledged_then {
             self.begin_healed();
         }
-        self.stage == Stage::Healed
+        let is_level = self.stage == Stage::Healed
             && self.clients.iter().all(Client::is_quiet)
             && self.servers.iter().all(|server| server.process.is_some())
-            && self.ghosts.prefix.is_level(0..self.servers.len())
+            && self.ghosts.prefix.is_level(0..self.servers.len());
+        let idle = self.swarm.idle_timeouts * self.swarm.work.timeout_ms as Time * MS;
+        match &self.idles {
+            None if is_level && idle > 0 => {
+                let sessions = self.clients.iter().map(Client::held).collect();
+                self.idles = Some((self.schedule.now() + idle, sessions));
+                false
+            }
+            None => is_level,
+            Some((until, _)) => self.schedule.now() >= *until && is_level,
+        }
+    }
+
+    /// E2: whose connection has lasted, has its session still.
+    fn check_sessions(&self) {
+        let Some((_, held)) = &self.idles else { return };
+        for (client, held) in self.clients.iter().zip(held) {
+            let Some((_, session)) = held.filter(|held| client.held() == Some(*held)) else { continue };
+            let closed = self.ghosts.model.sessions.get(&session).and_then(|session| session.closed);
+            holds!("E2", closed.is_none(), "session {session:#x} of client {} is closed at {closed:x?}", client.host);
+        }
     }
 
     /// D2: all trees are the same, to the last field.

@@ -1,6 +1,6 @@
 //! Writes the first corpus of each fuzz target: `seeds REPOSITORY DIRECTORY`. It is cut out of what Java
 //! wrote: the files of its data directories, and the conversations of client-protocol 3.5 and quorum-protocol
-//! 11.2.
+//! 11.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
@@ -37,6 +37,12 @@ fn main() -> io::Result<()> {
     for (reads, link) in links.into_iter().enumerate() {
         // In pieces of 8 bytes.
         seeds.put("packets", &format!("link-{reads}"), &[&[6 | reads as u8], &link[..]].concat())?;
+    }
+    for (number, line) in lines(include_str!("election.txt")).enumerate() {
+        // In one piece, and in pieces of 4 bytes.
+        for how in [10, 2] {
+            seeds.put("election", &format!("{number}-{how}"), &[&[how], &bytes(line)[..]].concat())?;
+        }
     }
     let samples = repository.join("conf/zoo.cfg");
     seeds.put("config", "sample", &fs::read(samples)?)?;

@@ -7,7 +7,7 @@ pub mod epochs;
 pub mod log;
 pub mod prefix;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use zooid::config::Membership;
@@ -19,6 +19,7 @@ use zooid::tree::Tree;
 use zooid::zab::Entry;
 use zooid::zab::packet::Packet;
 
+use crate::clock::Time;
 use crate::net::Host;
 use crate::oracle::{Model, holds};
 use crate::support::sim::World as Machine;
@@ -28,6 +29,9 @@ pub struct Ghosts {
     pub model: Model,
     /// The highest zxid of a write that a client had an answer to.
     pub acknowledged: i64,
+    pub now: Time,
+    /// When each session was closed, as the first server showed it.
+    pub committed_at: BTreeMap<i64, Time>,
     /// Counts the leaderships that came to be.
     pub leadership: u64,
     pub prefix: prefix::Prefix,
@@ -44,6 +48,8 @@ impl Ghosts {
         Self {
             model: Model::new(),
             acknowledged: 0,
+            now: 0,
+            committed_at: BTreeMap::new(),
             leadership: 0,
             prefix: prefix::Prefix::new(servers),
             logs: (0..servers).map(|_| log::Log::default()).collect(),
@@ -102,6 +108,7 @@ impl Ghosts {
         self.durable[server].check_applied(server, zxid);
         let payload = self.logs[server].payload(zxid);
         self.prefix.on_applied(&mut self.model, server, tree, payload);
+        self.committed_at.entry(zxid).or_insert(self.now);
     }
 
     /// The disk is about to be changed in ways that a crash may leave undone.
@@ -192,7 +199,8 @@ impl Ghosts {
             self.leaders.on_leading(server, epoch);
             let (applied, before) = (self.prefix.applied(server), self.prefix.before(epoch << 32));
             holds!("S21", applied >= before, "server {server} leads {epoch} with {applied} of {before}");
-            let lacks = self.commit.last_decided().filter(|decided| *decided > tree.last_zxid().0 && *decided >> 32 < epoch);
+            let lacks =
+                self.commit.last_decided().filter(|decided| *decided > tree.last_zxid().0 && *decided >> 32 < epoch);
             holds!("S21", lacks.is_none(), "server {server} leads {epoch} without {lacks:x?}");
         }
     }
@@ -212,20 +220,37 @@ impl Ghosts {
             Packet::LeaderInfo { epoch, .. } => {
                 self.leaders.on_epoch(*epoch, server, self.logs[server].last());
                 let accepted = epochs::read(machine, "acceptedEpoch");
-                holds!("S6", accepted == Some(*epoch), "LEADERINFO({epoch}) of server {server}, which has {accepted:?} on disk");
+                holds!(
+                    "S6",
+                    accepted == Some(*epoch),
+                    "LEADERINFO({epoch}) of server {server}, which has {accepted:?} on disk"
+                );
             }
             Packet::AckEpoch { last, .. } => {
-                let (accepted, current) = (epochs::read(machine, "acceptedEpoch"), epochs::read(machine, "currentEpoch"));
-                holds!("S5", accepted >= current, "ACKEPOCH of server {server} with {accepted:?} and {current:?} on disk");
+                let (accepted, current) =
+                    (epochs::read(machine, "acceptedEpoch"), epochs::read(machine, "currentEpoch"));
+                holds!(
+                    "S5",
+                    accepted >= current,
+                    "ACKEPOCH of server {server} with {accepted:?} and {current:?} on disk"
+                );
                 let durable = self.durable[server].last();
-                holds!("S5", last.0 <= durable, "ACKEPOCH of server {server} speaks of {last}, durable is {durable:#x}");
+                holds!(
+                    "S5",
+                    last.0 <= durable,
+                    "ACKEPOCH of server {server} speaks of {last}, durable is {durable:#x}"
+                );
             }
             Packet::Ack { zxid } if !leads && zxid.counter() == 0 => {
                 let current = epochs::read(machine, "currentEpoch");
                 let epoch = i64::from(zxid.epoch());
                 holds!("S22", current == Some(epoch), "ACK({zxid}) of server {server}, which has {current:?} on disk");
                 let (end, durable) = (self.leaders.history_end(epoch, leader), self.durable[server].last());
-                holds!("S22", durable >= end, "ACK({zxid}) of server {server}, where {durable:#x} is durable of {end:#x}");
+                holds!(
+                    "S22",
+                    durable >= end,
+                    "ACK({zxid}) of server {server}, where {durable:#x} is durable of {end:#x}"
+                );
             }
             Packet::Ack { zxid } if !leads => {
                 let durable = self.durable[server].last();

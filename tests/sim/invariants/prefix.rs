@@ -68,12 +68,18 @@ impl Prefix {
         let zxid = tree.last_zxid();
         let newest = self.applied(server).checked_sub(1).map_or(0, |at| self.committed[at].zxid);
         let is_epoch = zxid.counter() == 0 && zxid.0 > newest;
-        holds!("S14", newest == zxid.0 || is_epoch, "server {server} serves {zxid}; up to there {newest:#x} is the last");
+        holds!(
+            "S14",
+            newest == zxid.0 || is_epoch,
+            "server {server} serves {zxid}; up to there {newest:#x} is the last"
+        );
     }
 
     pub fn on_applied(&mut self, model: &mut Model, server: Host, tree: &Tree, payload: Option<&Bytes>) {
         let zxid = tree.last_zxid().0;
-        let Some(payload) = payload else { broken!("S32", "server {server} applies {zxid:#x}, which it has not logged") };
+        let Some(payload) = payload else {
+            broken!("S32", "server {server} applies {zxid:#x}, which it has not logged")
+        };
         let at = self.applied(server);
         if at == self.committed.len() {
             self.commit(model, zxid, payload, None);
