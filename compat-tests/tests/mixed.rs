@@ -5,6 +5,7 @@
 //! The letters say who is what: `J` is Java, `R` is ours, behind a `+` are observers. With `ZOOID_SERVER=java`
 //! all of them are Java, which tells a fault of a test from one of the server.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -538,6 +539,53 @@ fn kazoo_outlives_a_leader() {
 #[test]
 fn curator_outlives_a_leader() {
     outlives_a_leader("curator");
+}
+
+#[test]
+fn client_software_at_our_follower_of_java() {
+    client_software("RJJ", 1, 3);
+}
+
+#[test]
+fn client_software_at_a_java_follower_of_ours() {
+    client_software("JRR", 1, 3);
+}
+
+#[test]
+fn client_software_at_our_observer_of_java() {
+    client_software("JJ+R", 3, 2);
+}
+
+#[test]
+fn client_software_at_our_leader_of_java() {
+    client_software("JJR", 3, 3);
+}
+
+/// The cases of `scripts/compat` that need no server of their own, against one member and an empty tree.
+fn client_software(letters: &str, member: i64, leader: i64) {
+    const SCRIPT: &str = r#"source "$CLIENTS/lib.sh"; source "$CLIENTS/$CASE/case.sh"; prepare >&2; run"#;
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble().line("extendedTypesEnabled", "true"));
+    ensemble.start_led_by(leader);
+    let address = ensemble.server(member).address();
+    for case in ["kazoo", "curator", "javalock", "cclient", "go", "node"] {
+        let work = ensemble.directory().join(case);
+        fs::create_dir(&work).expect("a directory for the case");
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", SCRIPT])
+            .env("CLIENTS", Path::new(env!("CARGO_MANIFEST_DIR")).join("clients"))
+            .env("CASE", case)
+            .env("WORK", &work)
+            .env("ZK", address.to_string())
+            .env("ZK_HOST", address.ip().to_string())
+            .env("ZK_PORT", address.port().to_string())
+            .stdin(Stdio::null())
+            .output()
+            .expect("cannot run bash");
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{case}: {}\n{}\n{}", output.status, text.join("\n"), ensemble.logs());
+        ensemble.check_equal();
+        ensemble.clear(leader);
+    }
 }
 
 /// Clients that hold locks and ephemerals while the leader is killed, and again when it is back.
