@@ -20,8 +20,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use compat_tests::history::check::{Report, Sync, check};
+use compat_tests::history::log::{self, Archive};
 use compat_tests::history::record::{Reader, Recording};
-use compat_tests::history::{Calm, History, log};
+use compat_tests::history::{Calm, History};
 use compat_tests::hosts::{self, Disk, HUB, Network};
 use compat_tests::random::Random;
 use compat_tests::shim::{Failing, Shim, Syncs};
@@ -83,6 +84,7 @@ fn a_cut_works_in_one_direction() {
         socket.read_exact(&mut buffer).expect("what was lost is sent again");
     }
     echo.kill().expect("it can be killed");
+    echo.wait().expect("it can be awaited");
 }
 
 /// What goes wrong.
@@ -146,6 +148,7 @@ struct Member {
     kind: Kind,
     directory: PathBuf,
     disk: Disk,
+    data_dir: PathBuf,
     shim: Shim,
     process: Option<Child>,
     is_paused: bool,
@@ -160,6 +163,7 @@ struct World {
     directory: PathBuf,
     network: Network,
     members: Vec<Member>,
+    archive: Archive,
     began: Instant,
     /// What was done and when.
     story: String,
@@ -181,13 +185,17 @@ impl World {
         let member = |host: usize| {
             let directory = directory.join(format!("{}", host + 1));
             fs::create_dir_all(&directory).expect("a directory can be made");
-            let disk = Disk::mount(&directory.join("data"), DISK_BYTES);
-            fs::write(disk.path().join("myid"), format!("{}\n", host + 1)).expect("cannot write myid");
+            let disk = Disk::mount(&directory.join("disk"), DISK_BYTES);
+            let data_dir = disk.path().join("data");
+            fs::create_dir(&data_dir).expect("a directory can be made");
+            fs::write(data_dir.join("myid"), format!("{}\n", host + 1)).expect("cannot write myid");
             let shim = Shim::without_trace();
             let kind = kind.clone();
-            Member { host, kind, directory, disk, shim, process: None, is_paused: false, may_end: false }
+            Member { host, kind, directory, disk, data_dir, shim, process: None, is_paused: false, may_end: false }
         };
-        let members = (0..MEMBERS).map(member).collect();
+        let members: Vec<Member> = (0..MEMBERS).map(member).collect();
+        let place = |member: &Member| (member.data_dir.clone(), member.disk.path().join("archive"));
+        let archive = Archive::start(&members.iter().map(place).collect::<Vec<_>>());
         Self {
             seed,
             random: Random(seed),
@@ -195,6 +203,7 @@ impl World {
             directory,
             network,
             members,
+            archive,
             began: Instant::now(),
             story: String::new(),
             recoveries: BTreeMap::new(),
@@ -299,10 +308,14 @@ impl World {
             member.kill();
         }
         for at in 0..MEMBERS {
-            match log::read(self.members[at].disk.path()) {
+            match log::read(&self.members[at].data_dir) {
                 Ok(records) => history.logs.push(records),
                 Err(why) => self.fail(&why),
             }
+        }
+        match self.archive.complete(&history.logs) {
+            Ok(records) => history.logs.push(records),
+            Err(why) => self.fail(&why),
         }
         history
     }
@@ -418,9 +431,9 @@ impl World {
         let member = &mut self.members[at];
         let text = format!(
             "tickTime={}\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort=2181\nclientPortAddress={address}\n\
-             maxClientCnxns=0\npreAllocSize=4096\nsnapCount=20000\n4lw.commands.whitelist=*\n{servers}",
+             maxClientCnxns=0\npreAllocSize=512\nsnapCount=20000\n4lw.commands.whitelist=*\n{servers}",
             self.tick.as_millis(),
-            member.disk.path().display(),
+            member.data_dir.display(),
         );
         let config = member.directory.join("zoo.cfg");
         fs::write(&config, text).expect("cannot write zoo.cfg");

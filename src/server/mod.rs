@@ -492,6 +492,10 @@ impl Deliver for Delivery<'_> {
             answered += 1;
             if !state.is_sending() {
                 replies.stale += 1;
+                // Nor is what came behind it answered; the next write to be answered must be next.
+                while state.gate.next_read().is_some() {
+                    answered += 1;
+                }
                 return;
             }
             let start = state.out.len();

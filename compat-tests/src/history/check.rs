@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jute::Text;
 
-use super::log::{Record, Txn};
+use super::log::{Record, Txn, follows};
 use super::model::{Change, Model, OPERATION_TIMEOUT, SEQUENTIAL, SESSION_EXPIRED, SESSION_MOVED};
 use super::watches::{self, CaughtUp, Changes};
 use super::{Answer, History, Link, Nanos, Operation, Outcome, Received, Request};
@@ -713,12 +713,6 @@ impl<'a> Judge<'a> {
             self.found(Property::Q1, format!("0x{zxid:x}: {made} comes after number {before}"));
         }
     }
-}
-
-/// Whether a zxid may stand behind another in a log: the next of the epoch, or the first of a later one.
-fn follows(last: i64, zxid: i64) -> bool {
-    let counter = |zxid: i64| zxid & 0xffff_ffff;
-    if last >> 32 == zxid >> 32 { zxid == last + 1 } else { zxid > last && counter(zxid) == 1 }
 }
 
 /// Whether an answered write has a transaction: one for which there was no room has none.

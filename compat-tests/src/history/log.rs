@@ -1,8 +1,14 @@
 //! The transaction logs of a member, read without the server's own code: what is in them is the truth that all
 //! answers are held against, so nothing of the server may have a say in it.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jute::records::data::Acl;
@@ -71,25 +77,39 @@ impl Txn {
 const HEAD_BYTES: usize = 16;
 const MAGIC: &[u8; 4] = b"ZKLG";
 
-/// All records in the logs of a data directory, in the order of the files. The last file may end in the middle of a record,
-/// as a kill leaves it.
+/// All records in the logs of a data directory, in the order of the files. A file may end in the middle of a record, as
+/// a kill leaves it; then what follows does not continue it.
 pub fn read(data_dir: &Path) -> Result<Vec<Record>, String> {
-    let directory = data_dir.join("version-2");
-    let entries = fs::read_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-    let mut files: Vec<(i64, PathBuf)> = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| format!("{}: {e}", directory.display()))?.path();
-        let first = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("log."));
+    let mut records = Vec::new();
+    for file in list(&data_dir.join("version-2")).map_err(|e| format!("{}: {e}", data_dir.display()))? {
+        records.extend(read_path(&file.path)?);
+    }
+    Ok(records)
+}
+
+struct LogFile {
+    inode: u64,
+    path: PathBuf,
+}
+
+/// The logs in a directory, in their order.
+fn list(directory: &Path) -> std::io::Result<Vec<LogFile>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let first = name.to_str().and_then(|name| name.strip_prefix("log."));
         if let Some(first) = first.and_then(|first| i64::from_str_radix(first, 16).ok()) {
-            files.push((first, path));
+            files.insert(first, LogFile { inode: entry.ino(), path: entry.path() });
         }
     }
-    files.sort();
+    Ok(files.into_values().collect())
+}
+
+fn read_path(path: &Path) -> Result<Vec<Record>, String> {
+    let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut records = Vec::new();
-    for (_, path) in &files {
-        let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        read_file(&Bytes::from(bytes), &mut records).map_err(|why| format!("{}: {why}", path.display()))?;
-    }
+    read_file(&Bytes::from(bytes), &mut records).map_err(|why| format!("{}: {why}", path.display()))?;
     Ok(records)
 }
 
@@ -115,6 +135,121 @@ fn read_file(bytes: &Bytes, records: &mut Vec<Record>) -> Result<(), String> {
         at = to + 1;
     }
     Ok(())
+}
+
+/// Keeps what members throw away. A member that gets a snapshot from its leader has no use for its own logs any more, and
+/// all members may have got one; what clients were told about is then in no log at all. So every log is
+/// held by a second name from when it is first seen, with the logs that stood beside it.
+///
+/// What was once logged need not have been committed. What is known to be is what the members have in the end; and of
+/// what a member had directly before something that was committed, that it was committed too.
+pub struct Archive {
+    shared: Arc<Shared>,
+    watcher: Option<thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    /// `version-2` of each member, and where its logs are kept, on the same file system.
+    places: Vec<(PathBuf, PathBuf)>,
+    is_over: AtomicBool,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    kept: HashMap<(usize, u64), PathBuf>,
+    /// What made up the log of a member at some time, in order.
+    lists: BTreeSet<(usize, Vec<u64>)>,
+}
+
+impl Archive {
+    /// Watches data directories, each with a place of its own for what is kept.
+    pub fn start(places: &[(PathBuf, PathBuf)]) -> Self {
+        for (_, kept) in places {
+            fs::create_dir_all(kept).expect("a directory can be made");
+        }
+        let places = places.iter().map(|(data, kept)| (data.join("version-2"), kept.clone())).collect();
+        let shared = Shared { places, is_over: AtomicBool::new(false), found: Mutex::default() };
+        let shared = Arc::new(shared);
+        let watched = Arc::clone(&shared);
+        let watch = move || {
+            while !watched.is_over.load(Ordering::Relaxed) {
+                watched.look();
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        Self { shared, watcher: Some(thread::spawn(watch)) }
+    }
+
+    /// Everything that was committed, from the beginning: what the members have in the end, and what must have been
+    /// before it.
+    pub fn complete(&self, logs: &[Vec<Record>]) -> Result<Vec<Record>, String> {
+        self.shared.look();
+        let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files: HashMap<(usize, u64), Vec<Record>> = HashMap::new();
+        for (key, path) in &found.kept {
+            files.insert(*key, read_path(path)?);
+        }
+        // What stood directly before what, in some member's log.
+        let mut before: HashMap<i64, Record> = HashMap::new();
+        for (member, list) in &found.lists {
+            let records = list.iter().filter_map(|inode| files.get(&(*member, *inode))).flatten();
+            let mut last: Option<&Record> = None;
+            for record in records {
+                if let Some(last) = last
+                    && follows(last.zxid, record.zxid)
+                {
+                    let known = before.entry(record.zxid).or_insert_with(|| last.clone());
+                    if known != last {
+                        return Err(format!("0x{:x} follows {known:?} and {last:?}", record.zxid));
+                    }
+                }
+                last = Some(record);
+            }
+        }
+        let mut whole: BTreeMap<i64, Record> = BTreeMap::new();
+        for record in logs.iter().flatten() {
+            whole.insert(record.zxid, record.clone());
+        }
+        let Some(mut at) = whole.keys().next().copied() else { return Ok(Vec::new()) };
+        while let Some(record) = before.get(&at) {
+            at = record.zxid;
+            whole.insert(at, record.clone());
+        }
+        Ok(whole.into_values().collect())
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
+    }
+}
+
+impl Shared {
+    fn look(&self) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        for (member, (directory, kept)) in self.places.iter().enumerate() {
+            let Ok(files) = list(directory) else { continue };
+            for LogFile { inode, path } in &files {
+                let to = kept.join(inode.to_string());
+                // One that is renamed at this moment is seen again the next time, or was seen before.
+                if !found.kept.contains_key(&(member, *inode)) && fs::hard_link(path, &to).is_ok() {
+                    found.kept.insert((member, *inode), to);
+                }
+            }
+            found.lists.insert((member, files.iter().map(|file| file.inode).collect()));
+        }
+    }
+}
+
+/// Whether a zxid may stand behind another in a log: the next of the epoch, or the first of a later one.
+pub(super) fn follows(last: i64, zxid: i64) -> bool {
+    let counter = |zxid: i64| zxid & 0xffff_ffff;
+    if last >> 32 == zxid >> 32 { zxid == last + 1 } else { zxid > last && counter(zxid) == 1 }
 }
 
 fn adler32(bytes: &[u8]) -> u32 {
