@@ -10,14 +10,17 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use support::trees;
-use zooid::config::{Membership, MultiAddress, parse_properties};
+use zooid::config::{Membership, MultiAddress, Role, parse_properties};
 use zooid::election::Notification;
 use zooid::election::links::{Effect, LinkRules, Links};
 use zooid::election::wire::write as write_notification;
-use zooid::id::Zxid;
+use zooid::id::{LinkId, Zxid};
+use zooid::storage::epoch::Epochs;
 use zooid::tree::stream::{SnapshotParser, write_tree};
 use zooid::tree::{Tree, TreeRules, Unwatched};
 use zooid::txn::Logged;
+use zooid::zab::Effect as Wish;
+use zooid::zab::learner::{Learner, LearnerRules, Want};
 use zooid::zab::packet::{Packet, PacketReader, Side};
 
 /// What one end of a connection said.
@@ -238,4 +241,86 @@ fn check_hello(name: &str, hello: &Bytes, from: i64, to: i64) {
     let Some(Effect::Dial { conn, .. }) = out.pop() else { panic!("{out:?} instead of a dial") };
     links.on_dialled(0, conn, &mut out);
     assert_eq!(out.first(), Some(&Effect::Write { conn, bytes: hello.clone() }), "{name}");
+}
+
+/// Our learner, told what a Java leader said to a Java learner, says what that learner said. What its clients
+/// wanted is left out, and so are the answers to pings, which name their sessions.
+#[test]
+fn our_learner_says_what_javas_said() {
+    let all = recordings("-quorum-");
+    let mut kinds = BTreeSet::new();
+    for (dialled, _) in all.iter().filter(|(_, end)| *end == End::Dialler) {
+        let answered = dialled.name.replace("dialled", "answered");
+        let (answered, _) = all.iter().find(|(recording, _)| recording.name == answered).unwrap();
+        let (javas, _) = packets(dialled, Side::Leader, usize::MAX);
+        let (leaders, _) = packets(answered, Side::Learner, usize::MAX);
+        kinds.extend(leaders.get(1).map(kind));
+        let ours = says(&javas, leaders);
+        let is_agreement =
+            |packet: &&Packet| !matches!(packet, Packet::Ping { .. } | Packet::Request(_) | Packet::Revalidate { .. });
+        let javas: Vec<&Packet> = javas.iter().filter(is_agreement).collect();
+        let ours: Vec<&Packet> = ours.iter().filter(is_agreement).collect();
+        // The recording may end before the last answers, and before the epoch is acknowledged it breaks off.
+        let most = ours.len().min(javas.len());
+        assert_eq!(ours[..most], javas[..most], "{}", dialled.name);
+        assert!(ours.len() - most <= 2 && javas.len() == most, "{}: {ours:?}, not {javas:?}", dialled.name);
+    }
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["Diff", "Snap", "Trunc"]);
+}
+
+/// What our learner says to these words of a leader, in the place of the one that said `javas`.
+fn says(javas: &[Packet], leaders: Vec<Packet>) -> Vec<Packet> {
+    const LINK: LinkId = LinkId(1);
+    let (role, accepted, info) = match &javas[0] {
+        Packet::FollowerInfo { accepted, info } => (Role::Participant, *accepted, info),
+        Packet::ObserverInfo { accepted, info } => (Role::Observer, *accepted, info),
+        other => panic!("{other:?} comes first"),
+    };
+    // One that breaks off before has an empty history.
+    let (last, current) = match javas.get(1) {
+        Some(Packet::AckEpoch { last, current }) => (*last, current.unwrap_or(accepted)),
+        None => (Zxid::ZERO, accepted),
+        other => panic!("{other:?} comes second"),
+    };
+    let rules = LearnerRules {
+        me: info.server.unwrap(),
+        role,
+        tick_ms: 500,
+        init_limit_ticks: 40,
+        sync_limit_ticks: 10,
+        connect_limit_ticks: 40,
+        config_version: info.config_version,
+        level: None,
+    };
+    let epochs = Epochs { accepted, current, was_raised: false };
+    let mut out = Vec::new();
+    let mut learner = Learner::new(rules, 0, 1, LINK, epochs, last, Want::Cheapest, &mut out);
+    let mut said = Vec::new();
+    learner.on_connected(0, &mut out);
+    carry_out(&mut learner, &mut out, &mut said);
+    for packet in leaders {
+        learner.on_packet(0, packet, &mut out);
+        carry_out(&mut learner, &mut out, &mut said);
+    }
+    said
+}
+
+/// Storage that is done at once.
+fn carry_out(learner: &mut Learner, out: &mut Vec<Wish>, said: &mut Vec<Packet>) {
+    while !out.is_empty() {
+        for wish in std::mem::take(out) {
+            match wish {
+                Wish::Send { packet, .. } => said.push(packet),
+                Wish::SaveEpoch { file, epoch } => learner.on_epoch_saved(0, file, epoch, out),
+                Wish::Append(entry) => learner.on_durable(0, entry.zxid, out),
+                Wish::Truncate { target } => learner.on_truncated(0, Some(target), out),
+                Wish::Install { upto, entries, rest } => {
+                    let last = entries.iter().chain(&rest).next_back().map_or(upto, |entry| entry.zxid);
+                    learner.on_installed(0, last, out);
+                }
+                Wish::Failed(fault) => panic!("{fault}"),
+                _ => {}
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ use jute::{Reader, Record, Text};
 
 use crate::raw::{Client, Connect};
 use crate::request::{op, path, unwatched};
-use crate::server::{free_port, next_number, own_address};
+use crate::server::{free_port, keeps_directories, next_number, own_address};
 use crate::{Kind, Server, Setup, java};
 
 /// How long anything may take that an ensemble does by itself; several JVMs may be starting meanwhile.
@@ -43,7 +43,7 @@ pub enum Data {
     Lost,
 }
 
-/// The ensemble. Ends with the value; a failed test leaves its directory.
+/// The ensemble. Ends with the value; its directory stays if a test fails or `ZOOID_KEEP` is set.
 pub struct Ensemble {
     directory: PathBuf,
     setup: Setup,
@@ -455,7 +455,7 @@ impl Ensemble {
 impl Drop for Ensemble {
     fn drop(&mut self) {
         self.sids().into_iter().for_each(|sid| self.kill(sid));
-        if thread::panicking() {
+        if keeps_directories() {
             eprintln!("the ensemble is kept in {}", self.directory.display());
         } else {
             let _ = fs::remove_dir_all(&self.directory);

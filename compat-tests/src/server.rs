@@ -350,7 +350,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill9();
-        if self.is_member && thread::panicking() {
+        if self.is_member && keeps_directories() {
             eprintln!("{} is kept in {}", self.name(), self.directory.display());
             return;
         }
@@ -380,6 +380,11 @@ impl Process {
 /// Between two looks at something that cannot be awaited: a port or a process of somebody else's.
 pub(crate) fn pause() {
     thread::sleep(Duration::from_millis(10));
+}
+
+/// Whether what members leave is wanted: a test fails, or `ZOOID_KEEP` is set.
+pub(crate) fn keeps_directories() -> bool {
+    thread::panicking() || std::env::var_os("ZOOID_KEEP").is_some()
 }
 
 /// A number that no other server of this process has.

@@ -84,6 +84,7 @@ fn a_cut_works_in_one_direction() {
         socket.read_exact(&mut buffer).expect("what was lost is sent again");
     }
     echo.kill().expect("it can be killed");
+    echo.wait().expect("it can be awaited");
 }
 
 /// What goes wrong.

@@ -149,74 +149,83 @@ fn follows_older_java(version: &str) {
 
 #[test]
 fn ours_catches_up_with_java() {
-    catches_up("RJJ");
+    catches_up("RJJ", 1, 3);
 }
 
 #[test]
 fn java_catches_up_with_ours() {
-    catches_up("JRR");
+    catches_up("JRR", 1, 3);
 }
 
 #[test]
 fn ours_catches_up_with_ours() {
-    catches_up("RRR");
+    catches_up("RRR", 1, 3);
 }
 
-/// Member 1 misses more and more, and the leader, 3, sends what it lacks: a few transactions, those of several
+#[test]
+fn our_observer_catches_up_with_java() {
+    catches_up("JJ+R", 3, 2);
+}
+
+#[test]
+fn an_observer_of_java_catches_up_with_ours() {
+    catches_up("RR+J", 3, 2);
+}
+
+/// A member misses more and more, and the leader sends what it lacks: a few transactions, those of several
 /// epochs, everything.
-fn catches_up(letters: &str) {
+fn catches_up(letters: &str, learner: i64, leader: i64) {
     let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
     let recorder = Recorder::before(&mut ensemble);
-    ensemble.start_led_by(3);
-    let mut client = ensemble.client(3);
+    ensemble.start_led_by(leader);
+    let mut client = ensemble.client(leader);
     write(&mut client, "/a", 3);
     ensemble.wait_equal();
+    // Starts it again; how it came to hold what the others do.
+    let rejoins = |ensemble: &mut Ensemble| {
+        ensemble.start(learner);
+        ensemble.wait_joined();
+        let sync = recorder.last_sync(learner).expect("it was brought up to date");
+        ensemble.check_equal();
+        sync
+    };
 
     // Nothing was missed.
-    ensemble.kill(1);
-    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 0));
+    ensemble.kill(learner);
+    assert_eq!(rejoins(&mut ensemble), (Sync::Diff, 0));
 
-    ensemble.kill(1);
+    ensemble.kill(learner);
     write(&mut client, "/b", 20);
-    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 20));
+    assert_eq!(rejoins(&mut ensemble), (Sync::Diff, 20));
 
     // Over an epoch, in which the client has to come back.
-    ensemble.kill(1);
+    ensemble.kill(learner);
     write(&mut client, "/c", 5);
     let session = client.abandon();
-    ensemble.kill(2);
-    ensemble.kill(3);
-    ensemble.start_each(&[2, 3]);
-    ensemble.wait_led_by(3);
-    let mut client = ensemble.attach(3, &Connect::attach(&session));
+    let others = ensemble.running();
+    others.iter().for_each(|sid| ensemble.kill(*sid));
+    ensemble.start_each(&others);
+    ensemble.wait_led_by(leader);
+    let mut client = ensemble.attach(leader, &Connect::attach(&session));
     write(&mut client, "/d", 5);
-    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 10));
+    assert_eq!(rejoins(&mut ensemble), (Sync::Diff, 10));
 
     // More than a leader keeps in memory (500): it may send what it has on disk, or everything.
-    ensemble.kill(1);
+    ensemble.kill(learner);
     write(&mut client, "/e", 700);
-    let sync = rejoins(&mut ensemble, &recorder);
+    let sync = rejoins(&mut ensemble);
     assert!([(Sync::Diff, 700), (Sync::Snap, 0)].contains(&sync), "{sync:?} for 700 transactions");
 
     // The directory is lost, and with it the member's memory of what it has promised.
-    ensemble.kill(1);
-    ensemble.lose_data(1);
-    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Snap, 0));
+    ensemble.kill(learner);
+    ensemble.lose_data(learner);
+    assert_eq!(rejoins(&mut ensemble), (Sync::Snap, 0));
 
     // It goes on from the snapshot.
-    ensemble.kill(1);
+    ensemble.kill(learner);
     write(&mut client, "/f", 2);
-    assert_eq!(rejoins(&mut ensemble, &recorder), (Sync::Diff, 2));
+    assert_eq!(rejoins(&mut ensemble), (Sync::Diff, 2));
     client.close();
-}
-
-/// Member 1 starts again and holds what the others do; how it came to that.
-fn rejoins(ensemble: &mut Ensemble, recorder: &Recorder) -> (Sync, usize) {
-    ensemble.start(1);
-    ensemble.wait_joined();
-    let sync = recorder.last_sync(1).expect("it was brought up to date");
-    ensemble.check_equal();
-    sync
 }
 
 fn write(client: &mut Client, path: &str, count: usize) {

@@ -212,7 +212,9 @@ impl Preparer {
         self.authorise(cx, &parent, acl::CREATE)?;
         let cversion = parent.stat.cversion;
         let named = match mode.sequential {
-            true if planted::is(Bug::SequenceByCount) => Text::from(format!("{given}{}", sequence_suffix(parent.children as i32))),
+            true if planted::is(Bug::SequenceByCount) => {
+                Text::from(format!("{given}{}", sequence_suffix(parent.children as i32)))
+            }
             true => Text::from(format!("{given}{}", sequence_suffix(cversion))),
             false => given.clone(),
         };

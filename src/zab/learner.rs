@@ -603,7 +603,12 @@ impl Learner {
 
     /// One ACK for each: a Java leader counts them one by one.
     fn acknowledge(&mut self, out: &mut Vec<Effect>) {
-        while let Some(zxid) = self.unacknowledged.front().copied().filter(|zxid| *zxid <= self.durable || planted::is(Bug::AckBeforeDurable)) {
+        while let Some(zxid) = self
+            .unacknowledged
+            .front()
+            .copied()
+            .filter(|zxid| *zxid <= self.durable || planted::is(Bug::AckBeforeDurable))
+        {
             self.unacknowledged.pop_front();
             self.send(Packet::Ack { zxid }, out);
         }

@@ -518,6 +518,7 @@ impl Process {
         match effect {
             PeerEffect::Vote { to, body } => {
                 around.ghosts.on_vote(host, &body);
+                (around.note)(&|| format!("server {host} tells {to}: {:?}", zooid::election::Notification::parse(&body).map(|n| (n.state, n.vote))));
                 peers.election.send(now, to, body, &mut wishes);
             }
             PeerEffect::VoteAgain(votes) => peers.election.resend(now, votes, &mut wishes),
@@ -620,6 +621,8 @@ impl Process {
                     }
                 }
                 links::Effect::Deliver { from, body } => {
+                    let host = self.host;
+                    (around.note)(&|| format!("server {host} is told by {from}"));
                     self.push(around, Input::Peer(PeerInput::Notification { from, body }));
                 }
             }
@@ -1024,12 +1027,12 @@ impl Process {
                 let links = &self.peers.as_ref().expect("a member has peers").links;
                 let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
                 let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
-                around.ghosts.on_uncertain(host, last.0);
+                around.ghosts.on_installing(host, leader, tree.last_zxid().0, last.0);
                 let Installed { snapshot, last, records, .. } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,
                 };
-                around.ghosts.on_installed(host, around.machine, leader, &tree, &rest, &snapshot, &records);
+                around.ghosts.on_installed(host, around.machine, &tree, &rest, &snapshot, &records);
                 self.tree = *tree;
                 self.image_jobs.push(ImageJob::Replaced(snapshot));
                 self.positions = records;

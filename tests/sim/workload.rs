@@ -377,7 +377,8 @@ impl Client {
             // It was over before it was asked for, and the server knew of that, or follows who did.
             let since = sight.committed_at.get(&closed).copied().unwrap_or(Time::MAX);
             let server = sight.net.holder(conn, Side::Listener).map(|(host, ..)| host);
-            let current = server.is_some_and(|server| (sight.is_current)(server)) && self.leadership == sight.leadership;
+            let current =
+                server.is_some_and(|server| (sight.is_current)(server)) && self.leadership == sight.leadership;
             holds!("E5", !current || since >= self.sent, "session {known:#x} is attached again, closed at {closed:#x}");
         }
         holds!("E4", there.is_some(), "session {:#x} is there, but was never committed", response.session_id);

@@ -736,6 +736,7 @@ impl World {
         let out = self.faults.below(spare as u64 + 1) as usize;
         let hosts = self.servers.len() + self.clients.len();
         for host in order.into_iter().take(out) {
+            self.note(|| format!("server {host} is out of it"));
             if self.faults.permille(500) {
                 self.end_process(host, Fate::Cached);
                 self.servers[host].is_out = true;

@@ -464,10 +464,8 @@ impl Client {
         let is_ok = answer.err == 0;
         match (&operation.request, &answer.outcome) {
             (Request::Exists { path, watch: Watch::Yes }, _) if is_ok => _ = self.watches.data.insert(path.clone()),
-            (Request::Exists { path, watch: Watch::Yes }, _) if is_absent => {
-                if !self.watches.data.contains(path) {
-                    self.watches.exist.insert(path.clone());
-                }
+            (Request::Exists { path, watch: Watch::Yes }, _) if is_absent && !self.watches.data.contains(path) => {
+                self.watches.exist.insert(path.clone());
             }
             (Request::GetData { path, watch }, Outcome::Data(_, stat)) => {
                 if *watch == Watch::Yes && !self.watches.exist.contains(path) {

@@ -13,6 +13,8 @@ pub struct Durability {
     last: i64,
     /// What a start must find at least.
     expected: i64,
+    /// The most that ever was.
+    ever: i64,
     positions: BTreeMap<i64, Position>,
 }
 
@@ -21,9 +23,15 @@ impl Durability {
         self.last
     }
 
+    /// Others may still speak of it when it was taken back.
+    pub fn ever(&self) -> i64 {
+        self.ever.max(self.last)
+    }
+
     /// What a start has found counts from now on, so it must be safe.
     pub fn on_started(&mut self, server: Host, machine: &Machine, last: i64, positions: &[Position]) {
         holds!("S34", last >= self.expected, "server {server} finds {last:#x}, and had {:#x} durable", self.expected);
+        self.ever = self.ever();
         self.last = last;
         self.expected = last;
         self.positions.clear();
@@ -52,6 +60,7 @@ impl Durability {
     }
 
     pub fn truncate(&mut self, last: i64) {
+        self.ever = self.ever();
         self.last = self.last.min(last);
         self.expected = self.last;
         self.positions.split_off(&(last + 1));

@@ -16,6 +16,8 @@ pub struct Log {
     /// A tree stands for everything up to here.
     base: i64,
     last: i64,
+    /// A tree that is on its way to the disk, and what it is made of.
+    expected: Option<(i64, BTreeMap<i64, Bytes>)>,
 }
 
 /// What stands around a payload in a record.
@@ -77,12 +79,24 @@ impl Log {
             let same = before.is_none_or(|before| *before == entry.txn);
             holds!("S8", same, "server {server} finds another transaction at {}", entry.zxid);
         }
-        // What lies below the tree may still be asked for.
-        let kept = self.upto(base);
-        self.replace(base, kept);
+        match &self.expected {
+            // The start has finished what a crash had cut off.
+            Some((expected, _)) if *expected == base => self.take_expected(base),
+            // What lies below the tree may still be asked for.
+            _ => self.replace(base, self.upto(base)),
+        }
         for entry in tail {
             self.push(server, entry.zxid, entry.txn.clone());
         }
+    }
+
+    pub fn expect_tree(&mut self, base: i64, made_of: BTreeMap<i64, Bytes>) {
+        self.expected = Some((base, made_of));
+    }
+
+    pub fn take_expected(&mut self, base: i64) {
+        let made_of = self.expected.take().map(|(_, made_of)| made_of).unwrap_or_default();
+        self.replace(base, made_of);
     }
 
     pub fn upto(&self, last: i64) -> BTreeMap<i64, Bytes> {

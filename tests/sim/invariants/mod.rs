@@ -116,6 +116,14 @@ impl Ghosts {
         self.durable[server].expect_only(last);
     }
 
+    /// A snapshot is about to take the place of everything, by a crash's way of finishing it or by the server's.
+    pub fn on_installing(&mut self, server: Host, leader: Option<Host>, base: i64, last: i64) {
+        self.on_uncertain(server, last);
+        // What the tree is made of is known from whoever sent it.
+        let made_of = leader.map(|leader| self.logs[leader].upto(base)).unwrap_or_default();
+        self.logs[server].expect_tree(base, made_of);
+    }
+
     /// The end of a log was taken back; the tree too, if there is another one now.
     pub fn on_truncated(&mut self, server: Host, target: Zxid, last: Zxid, other: Option<(&Tree, &[Entry])>) {
         holds!("S24", last <= target, "server {server} keeps {last}, behind {target}");
@@ -155,7 +163,6 @@ impl Ghosts {
         &mut self,
         server: Host,
         machine: &Machine,
-        leader: Option<Host>,
         tree: &Tree,
         rest: &[Entry],
         snapshot: &SnapshotId,
@@ -167,9 +174,7 @@ impl Ghosts {
         let name = snapshot.name.to_string();
         let safe = machine.snap.is_safe(&name, 0, |bytes| bytes.len() as u64 == snapshot.len);
         holds!("SnapDurable", safe, "{name} of server {server} would not survive a power cut");
-        // What the tree is made of is known from whoever sent it.
-        let made_of = leader.map(|leader| self.logs[leader].upto(base)).unwrap_or_default();
-        self.logs[server].replace(base, made_of);
+        self.logs[server].take_expected(base);
         for entry in rest {
             self.logs[server].push(server, entry.zxid, entry.txn.clone());
         }
@@ -208,7 +213,8 @@ impl Ghosts {
     pub fn on_vote(&mut self, server: Host, body: &Bytes) {
         let vote = Notification::parse(body).expect("a notification of our own").vote;
         if vote.leader == server as i64 + 1 && vote.zxid.0 > 0 {
-            let durable = self.durable[server].last();
+            // Others may give it back a vote of an earlier time.
+            let durable = self.durable[server].ever();
             holds!("S31", vote.zxid.0 <= durable, "server {server} votes with {}, durable is {durable:#x}", vote.zxid);
         }
     }
