@@ -327,7 +327,7 @@ impl World {
         let one = self.random.below(MEMBERS);
         let other = (one + 1 + self.random.below(MEMBERS - 1)) % MEMBERS;
         let leader = leader.unwrap_or(one);
-        let hold = self.random.weighted(&[(50, 150), (30, 500), (15, 1500), (4, 3000), (1, 9000)]);
+        let hold = self.random.weighted(&[(30, 150), (30, 600), (25, 1500), (12, 3000), (3, 9000)]);
         let hold = Duration::from_millis(hold / 2 + self.random.below(hold as usize) as u64);
         self.say(&format!("  leader {}, members {} and {}, {hold:?}", leader + 1, one + 1, other + 1));
         match fault {
