@@ -441,8 +441,10 @@ impl Node {
         }
         self.disk_full = true;
         if self.member.is_some() {
-            return self.on_member_log_full(now, effects);
+            self.on_member_log_full(now, effects);
+            return effects.push(Effect::LogFullHeard);
         }
+        effects.push(Effect::LogFullHeard);
         self.batch.clear();
         let lost = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= self.durable);
         for InFlight { logged, origin } in self.in_flight.split_off(lost) {
