@@ -564,7 +564,7 @@ impl Node {
                     deliver.close(conn);
                 }
             }
-            (Txn::Error { code }, Some(Origin { conn, .. })) if *code == ErrorCode::SessionMoved.code() => {
+            (txn, Some(Origin { conn, .. })) if is_moved(txn) => {
                 // Never told (client-protocol 2.12).
                 deliver.close(conn);
             }
@@ -573,6 +573,15 @@ impl Node {
             }
             (_, None) => {}
         }
+    }
+}
+
+/// Whether the session had moved to another connection, for a multi for one of its members.
+fn is_moved(txn: &Txn) -> bool {
+    match txn {
+        Txn::Error { code } => *code == ErrorCode::SessionMoved.code(),
+        Txn::Multi(members) => members.iter().any(is_moved),
+        _ => false,
     }
 }
 
