@@ -1294,6 +1294,7 @@ impl Deliver for Delivery<'_> {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.gate.on_write_answered();
         if conn.phase != Phase::Open {
+            while conn.gate.next_read().is_some() {}
             return;
         }
         reply(&mut conn.out);
