@@ -19,6 +19,9 @@ use crate::zab::{Entry, Fault};
 pub enum Effect {
     /// Write these log records behind the others and make them durable; answered by `Durable(last)`.
     Append { first: Zxid, last: Zxid, records: Bytes },
+    /// What was appended before this and found no room is forgotten here: what is appended from now on follows what
+    /// is durable.
+    LogFullHeard,
     /// The connection has its session back.
     Attached { conn: ConnId, session: SessionId, timeout_ms: i32 },
     /// The connection has a session of its own that only this server knows of.

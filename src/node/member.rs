@@ -394,9 +394,11 @@ impl Node {
         effects.retain(|effect| !matches!(effect, Effect::Append { .. }));
         let kept = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= self.durable);
         self.in_flight.truncate(kept);
-        self.last_prepared = self.durable;
         let member = self.member.as_mut().expect("asked before");
         member.history.truncate(self.durable);
+        // What a leader calls durable before its first transaction is its epoch's beginning, which is in no log.
+        let last = member.history.last();
+        (self.last_prepared, self.durable) = (last, last);
     }
 
     /// The last place of an epoch is never used; the next leader begins a new one.

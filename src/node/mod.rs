@@ -441,8 +441,10 @@ impl Node {
         }
         self.disk_full = true;
         if self.member.is_some() {
-            return self.on_member_log_full(now, effects);
+            self.on_member_log_full(now, effects);
+            return effects.push(Effect::LogFullHeard);
         }
+        effects.push(Effect::LogFullHeard);
         self.batch.clear();
         let lost = self.in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= self.durable);
         for InFlight { logged, origin } in self.in_flight.split_off(lost) {
@@ -562,7 +564,7 @@ impl Node {
                     deliver.close(conn);
                 }
             }
-            (Txn::Error { code }, Some(Origin { conn, .. })) if *code == ErrorCode::SessionMoved.code() => {
+            (txn, Some(Origin { conn, .. })) if is_moved(txn) => {
                 // Never told (client-protocol 2.12).
                 deliver.close(conn);
             }
@@ -571,6 +573,15 @@ impl Node {
             }
             (_, None) => {}
         }
+    }
+}
+
+/// Whether the session had moved to another connection, for a multi for one of its members.
+fn is_moved(txn: &Txn) -> bool {
+    match txn {
+        Txn::Error { code } => *code == ErrorCode::SessionMoved.code(),
+        Txn::Multi(members) => members.iter().any(is_moved),
+        _ => false,
     }
 }
 

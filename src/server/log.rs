@@ -29,6 +29,8 @@ enum Job {
     Append(Batch),
     /// What only a member asks for.
     Member(MemberJob),
+    /// The Node knows that the disk was full: what comes now goes on from what is durable.
+    GoOn,
 }
 
 struct Batch {
@@ -71,6 +73,10 @@ pub struct LogStats {
 impl LogQueue {
     pub fn append(&self, first: Zxid, last: Zxid, records: Bytes) {
         self.push(Job::Append(Batch { first, last, records, queued: Instant::now() }));
+    }
+
+    pub fn go_on(&self) {
+        self.push(Job::GoOn);
     }
 
     pub fn ask(&self, job: MemberJob) {
@@ -156,6 +162,8 @@ impl Storage {
 /// Writes until the server stops and nothing waits.
 pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
     let mut full = false;
+    // What the Node had sent before it heard of a full disk never happened.
+    let mut dropping = false;
     let mut marked = Instant::now();
     loop {
         let jobs = queue.take();
@@ -178,10 +186,12 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
                     peer::carry_out(shared, queue, files, job);
                     continue;
                 }
+                Job::GoOn => {
+                    dropping = false;
+                    continue;
+                }
             };
-            // After a full disk the Node starts again behind what is durable; what it had sent before it
-            // heard of that never happened.
-            if full && !first.follows(storage.last()) {
+            if dropping {
                 continue;
             }
             if flush.batches == 0 {
@@ -191,13 +201,12 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
             let before = storage.file();
             match storage.append(first, last, &records) {
                 Ok(()) => {
-                    full = false;
                     flush.transactions += (last.0 - first.0) as u64 + 1;
                     report_new_file(before, storage.file());
                 }
                 Err(StorageError::Full(error)) => {
                     warn!("{error}");
-                    full = true;
+                    (full, dropping) = (true, true);
                     sync(shared, queue, &mut storage, began, &mut flush);
                     shared.inputs.push(Input::LogFull);
                 }
@@ -209,6 +218,7 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
             marked = Instant::now();
             or_die(storage.write_durable_mark());
             if full && or_die(storage.has_room().map_err(StorageError::from)) {
+                full = false;
                 shared.inputs.push(Input::LogRoom);
             }
         }

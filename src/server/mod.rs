@@ -332,6 +332,7 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
     for effect in effects.drain(..) {
         match effect {
             Effect::Append { first, last, records } => hands.log.append(first, last, records),
+            Effect::LogFullHeard => hands.log.go_on(),
             Effect::Attached { conn, session, timeout_ms } => {
                 with_conn(shared, conn, |conn, state| {
                     if open_session(shared, conn, state, session, timeout_ms) {

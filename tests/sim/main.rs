@@ -1,7 +1,8 @@
 //! The product's own code, whole ensembles of it, in a simulated world: every seed another one, each of them
 //! reproducible to the last event.
 //!
-//! `SIM_SEED=n` runs one seed and `SIM_LOG=1` tells its story; `SIM_SEEDS=n` says how many the test runs.
+//! `SIM_SEED=n` runs one seed and `SIM_LOG=1` tells its story; `SIM_SEEDS=n` says how many the test runs, from
+//! `SIM_FIRST` on. `scripts/soak` runs them for as long as it is told.
 //! Seeds that once failed stand in `seeds.txt` and run every time.
 
 mod clock;
@@ -37,8 +38,7 @@ struct Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { seed, events, why } = self;
-        let commit = option_env!("SIM_COMMIT").map_or_else(commit, str::to_owned);
-        writeln!(f, "seed {seed}, event {events}, commit {commit}: {why}")?;
+        writeln!(f, "seed {seed}, event {events}, commit {}: {why}", commit())?;
         write!(
             f,
             "    SIM_SEED={seed} SIM_LOG=1 cargo test --release --no-default-features --test sim one_seed -- --nocapture"
@@ -46,7 +46,11 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// Of `SIM_COMMIT`, or of the working tree.
 fn commit() -> String {
+    if let Ok(commit) = std::env::var("SIM_COMMIT") {
+        return commit;
+    }
     let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     git.ok().map_or_else(String::new, |out| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
@@ -195,4 +199,34 @@ fn equal_seeds_are_equal_runs() {
         };
         assert_eq!(what(once), what(again), "seed {seed}");
     }
+}
+
+/// `scripts/soak`: seeds that nobody has run, for `SIM_SOAK` seconds, and a line for the table in `SIM_TABLE`.
+#[test]
+fn soak() {
+    let Some(seconds) = from_environment("SIM_SOAK") else { return };
+    let first = from_environment("SIM_FIRST").expect("SIM_FIRST is the first seed");
+    let began = Instant::now();
+    let sums = run_many(first.., |_| began.elapsed().as_secs() >= seconds);
+    let Sums { seeds, total, failures } = &sums;
+    let days = total.simulated as f64 / clock::SECOND as f64 / 86_400.0;
+    let faults: Vec<String> = total.faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
+    let failed: Vec<String> = failures.iter().map(|failure| failure.seed.to_string()).collect();
+    let failed = if failed.is_empty() { "none".to_owned() } else { failed.join(" ") };
+    let date = std::env::var("SIM_DATE").unwrap_or_default();
+    let line = format!(
+        "| {date} | {} | {first} | {seeds} | {} | {days:.1} | {} | {} | {} | {failed} |\n",
+        commit(),
+        total.events,
+        total.committed,
+        total.leaderships,
+        faults.join(", "),
+    );
+    eprint!("{line}");
+    if let Ok(table) = std::env::var("SIM_TABLE") {
+        use std::io::Write;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&table);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the table can be written");
+    }
+    assert!(failures.is_empty(), "{} of {seeds} seeds failed", failures.len());
 }

@@ -146,6 +146,7 @@ struct ClientConn {
 enum LogJob {
     Append { first: Zxid, last: Zxid, records: Bytes },
     Roll,
+    GoOn,
     SaveEpoch { file: EpochFile, epoch: i64 },
     Truncate { target: Zxid, applied: Zxid },
     Install { tree: Box<Tree>, rest: Vec<Entry> },
@@ -168,7 +169,7 @@ enum ImageJob {
 type Store = MemberStore<SimDisk, SimImage>;
 
 enum Storage {
-    Alone(LogWriter<SimDisk>),
+    Alone(Box<LogWriter<SimDisk>>),
     Member(Box<Store>),
 }
 
@@ -200,10 +201,6 @@ impl Storage {
 
     fn has_room(&mut self) -> Result<bool, DiskError> {
         either!(self, writer => writer.has_room())
-    }
-
-    fn last(&self) -> Zxid {
-        either!(self, writer => writer.last())
     }
 
     fn appended(&self) -> u64 {
@@ -268,6 +265,7 @@ pub struct Process {
     log_queue: VecDeque<LogJob>,
     log_busy: bool,
     log_full: bool,
+    dropping: bool,
     unsynced: bool,
     // The image's thread.
     positions: Vec<Position>,
@@ -302,7 +300,7 @@ impl Process {
             None => {
                 let recovered = recover(&machine.disks(), &machine.image, &options)?;
                 let writer = LogWriter::new(machine.log.clone(), &recovered.log, log_options);
-                (recovered, Storage::Alone(writer), None)
+                (recovered, Storage::Alone(Box::new(writer)), None)
             }
             Some(_) => {
                 let image = machine.image.clone();
@@ -361,6 +359,7 @@ impl Process {
             log_queue: VecDeque::new(),
             log_busy: false,
             log_full: false,
+            dropping: false,
             unsynced: false,
             positions: Vec::new(),
             keeper,
@@ -465,6 +464,10 @@ impl Process {
                 Effect::Append { first, last, records } => {
                     around.ghosts.on_append(self.host, &records);
                     self.log_queue.push_back(LogJob::Append { first, last, records });
+                    self.start_log(around);
+                }
+                Effect::LogFullHeard => {
+                    self.log_queue.push_back(LogJob::GoOn);
                     self.start_log(around);
                 }
                 Effect::Attached { conn, session, timeout_ms } => {
@@ -980,20 +983,17 @@ impl Process {
 
     fn write_job(&mut self, around: &mut Around<'_>, job: LogJob) -> Result<(), Exit> {
         match job {
-            LogJob::Append { first, .. }
-                if self.log_full && first != self.storage.last().next() && !first.follows(self.storage.last()) => {}
+            LogJob::Append { .. } if self.dropping => {}
             LogJob::Append { first, last, records } => match self.storage.append(first, last, &records) {
-                Ok(()) => {
-                    self.log_full = false;
-                    self.unsynced = true;
-                }
+                Ok(()) => self.unsynced = true,
                 Err(StorageError::Full(_)) => {
-                    self.log_full = true;
+                    (self.log_full, self.dropping) = (true, true);
                     self.sync(around)?;
                     self.push(around, Input::LogFull);
                 }
                 Err(error) => return Err(error.into()),
             },
+            LogJob::GoOn => self.dropping = false,
             LogJob::Roll => {
                 let durable = self.storage.roll()?;
                 self.report(around, durable);
@@ -1070,6 +1070,7 @@ impl Process {
         if !self.log_busy {
             self.storage.write_durable_mark()?;
             if self.log_full && self.storage.has_room().map_err(StorageError::from)? {
+                self.log_full = false;
                 self.push(around, Input::LogRoom);
             }
         }
@@ -1293,6 +1294,7 @@ impl Deliver for Delivery<'_> {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.gate.on_write_answered();
         if conn.phase != Phase::Open {
+            while conn.gate.next_read().is_some() {}
             return;
         }
         reply(&mut conn.out);

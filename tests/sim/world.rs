@@ -150,6 +150,9 @@ struct Server {
     is_out: bool,
 }
 
+/// A client's connection and session, if it has them.
+type Held = Option<(ConnNo, i64)>;
+
 /// Something that a fault did and that ends.
 enum Mending {
     Cuts(Vec<(Host, Host)>),
@@ -180,7 +183,7 @@ pub struct World {
     stage_began: Time,
     acknowledged_then: i64,
     /// All is level: from now on everybody idles until then, with these sessions.
-    idles: Option<(Time, Vec<Option<(ConnNo, i64)>>)>,
+    idles: Option<(Time, Vec<Held>)>,
     events: u64,
     counts: BTreeMap<Fault, u64>,
 }
