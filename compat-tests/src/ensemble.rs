@@ -20,7 +20,7 @@ use jute::{Reader, Record, Text};
 use crate::raw::{Client, Connect};
 use crate::request::{auth, op, path, unwatched, versioned};
 use crate::server::{free_port, keeps_directories, next_number, own_address};
-use crate::{Kind, Server, Setup, java};
+use crate::{Ended, Kind, Server, Setup, java};
 
 /// How long anything may take that an ensemble does by itself; several JVMs may be starting meanwhile.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -236,6 +236,18 @@ impl Ensemble {
         member.server.kill9();
         member.runs = false;
         member.is_paused = false;
+    }
+
+    /// Waits until a member ends by itself.
+    pub fn wait_for_end(&mut self, sid: i64) -> Ended {
+        let member = self.member_mut(sid);
+        member.runs = false;
+        member.server.wait_for_end(PATIENCE)
+    }
+
+    /// The directory of a member, with its configuration.
+    pub fn directory_of(&self, sid: i64) -> &Path {
+        self.server(sid).directory()
     }
 
     pub fn stop_all(&mut self) {
@@ -508,7 +520,7 @@ struct Node {
 }
 
 /// Whom no access list stops.
-fn super_user(server: &Server) -> Client {
+pub fn super_user(server: &Server) -> Client {
     let mut client = Client::connect(server);
     client.send_as(-4, op::AUTH, auth("digest", SUPER_USER));
     assert_eq!(client.reply().err, 0, "the super user is refused");

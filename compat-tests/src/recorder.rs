@@ -81,8 +81,8 @@ struct Connection {
     to: i64,
     dialled: Vec<u8>,
     answered: Vec<u8>,
-    /// Both sockets, to break it off.
-    sockets: [TcpStream; 2],
+    /// Both sockets, to break it off; none once it is.
+    sockets: Vec<TcpStream>,
 }
 
 impl Recorder {
@@ -116,7 +116,7 @@ impl Recorder {
 
     /// Breaks off every connection to a member's port.
     pub fn cut(&self, sid: i64, port: Port) {
-        for connection in self.shared.state().connections.iter().filter(|c| (c.to, c.port) == (sid, port)) {
+        for connection in self.shared.state().connections.iter_mut().filter(|c| (c.to, c.port) == (sid, port)) {
             connection.cut();
         }
     }
@@ -172,13 +172,14 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        self.shared.state().connections.iter().for_each(Connection::cut);
+        self.shared.state().connections.iter_mut().for_each(Connection::cut);
     }
 }
 
 impl Connection {
-    fn cut(&self) {
-        for socket in &self.sockets {
+    /// Wakes those who carry, who then close. As long as a socket is open, whoever writes into it waits.
+    fn cut(&mut self) {
+        for socket in self.sockets.drain(..) {
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -231,7 +232,7 @@ impl Shared {
         let rule = self.await_rule(sid, port);
         let _ = dialler.set_nodelay(true);
         let Some(acceptor) = dial(port, to) else { return };
-        let sockets = [dialler.try_clone().expect("a socket"), acceptor.try_clone().expect("a socket")];
+        let sockets = vec![dialler.try_clone().expect("a socket"), acceptor.try_clone().expect("a socket")];
         let connection = Connection { port, to: sid, dialled: Vec::new(), answered: Vec::new(), sockets };
         let number = {
             let mut state = self.state();

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use compat_tests::ensemble::{Data, Ensemble, Role};
+use compat_tests::ensemble::{Data, Ensemble, Role, super_user};
 use compat_tests::load::Load;
 use compat_tests::raw::{Client, Connect, Session};
 use compat_tests::recorder::{Port, Recorder, Rule, Sync};
-use compat_tests::request::{OPEN, create, multi, node, op, set_data};
+use compat_tests::request::{Body, OPEN, create, multi, node, op, set_data};
 use compat_tests::{Kind, Setup, java};
 
 const CLIENTS: usize = 6;
@@ -543,6 +543,36 @@ fn killed_members_are_replaced_and_back() {
 #[test]
 fn members_that_may_be_reconfigured_are_replaced_and_back() {
     are_replaced(&reconfigurable(), Ensemble::stop, Data::Kept);
+}
+
+/// Ours does not carry out a reconfiguration: it ends, the others go on, and with the new list it is back.
+#[test]
+fn ours_ends_when_the_members_change() {
+    let mut ensemble = Ensemble::of("RJJ", &reconfigurable());
+    ensemble.start_led_by(3);
+    let mut client = super_user(ensemble.server(3));
+    let joining = "server.4=127.0.0.1:21000:21001:observer;127.0.0.1:20000";
+    client.ok(op::RECONFIG, Body::new().text(joining).null().null().long(-1));
+    let ended = ensemble.wait_for_end(1);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.log.contains("reconfiguration"), "{}", ended.log);
+    client.create("/after");
+    client.close();
+
+    // What MIGRATION.md says is to be done: another member's list, under the same name.
+    let files = fs::read_dir(ensemble.directory_of(2)).expect("a directory").flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    let newest = names.filter(|name| name.starts_with("zoo.cfg.dynamic.")).max().expect("Java has written one");
+    let own = ensemble.directory_of(1).to_owned();
+    fs::copy(ensemble.directory_of(2).join(&newest), own.join(&newest)).expect("it can be copied");
+    let config = fs::read_to_string(own.join("zoo.cfg")).expect("there is a zoo.cfg");
+    let others = config.lines().filter(|line| !line.starts_with("dynamicConfigFile="));
+    let lines: Vec<&str> = others.collect();
+    let pointer = format!("dynamicConfigFile={}", own.join(&newest).display());
+    fs::write(own.join("zoo.cfg"), format!("{}\n{pointer}\n", lines.join("\n"))).expect("it can be written");
+    ensemble.start(1);
+    ensemble.wait_joined();
+    ensemble.check_equal();
 }
 
 fn reconfigurable() -> Setup {
