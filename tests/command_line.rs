@@ -150,10 +150,8 @@ fn a_snapshot_of_a_stopped_server_is_one_that_the_next_start_uses() {
 fn what_is_not_built_yet_refuses_the_start_and_says_so() {
     let place = Place::new("refused");
     for (line, named) in [
-        (
-            "server.1=127.0.0.1:1:2\nserver.2=127.0.0.1:3:4\nserver.3=127.0.0.1:5:6\ninitLimit=5\nsyncLimit=2\n",
-            "ensemble",
-        ),
+        ("observerMasterPort=1\n", "observerMasterPort"),
+        ("oraclePath=/oracle\n", "oraclePath"),
         ("secureClientPort=1\n", "secureClientPort"),
         ("audit.enable=true\n", "audit.enable"),
         ("sslQuorum=true\n", "sslQuorum"),

@@ -18,7 +18,7 @@ use jute::records::data::Stat;
 use jute::{Reader, Record, Text};
 
 use crate::raw::{Client, Connect};
-use crate::request::{op, path, unwatched};
+use crate::request::{auth, op, path, unwatched, versioned};
 use crate::server::{free_port, keeps_directories, next_number, own_address};
 use crate::{Kind, Server, Setup, java};
 
@@ -27,6 +27,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at members, which answer each and have work to do besides.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
+/// Whom `superDigest` of [`Setup::ensemble`] lets in.
+const SUPER_USER: &[u8] = b"super:admin";
+const NO_NODE: i32 = -101;
 const MISMATCHES: &str = "zk_digest_mismatches_count";
 
 /// Whether a member has a vote.
@@ -388,6 +391,19 @@ impl Ensemble {
         Tree::read(self.server(sid))
     }
 
+    /// Deletes all nodes that clients have made.
+    pub fn clear(&self, sid: i64) {
+        let tree = self.tree(sid);
+        let mut client = super_user(self.server(sid));
+        // Children come behind their parents.
+        for path in tree.0.keys().rev().filter(|path| *path != "/" && !path.starts_with("/zookeeper")) {
+            let err = client.err(op::DELETE, versioned(path, -1));
+            // An ephemeral may have gone by itself.
+            assert!([0, NO_NODE].contains(&err), "delete {path}: error {err}");
+        }
+        client.close();
+    }
+
     /// Compares everything that the running members hold, and fails if two of them differ.
     pub fn check_equal(&self) {
         self.wait_equal();
@@ -491,10 +507,18 @@ struct Node {
     acl: Bytes,
 }
 
+/// Whom no access list stops.
+fn super_user(server: &Server) -> Client {
+    let mut client = Client::connect(server);
+    client.send_as(-4, op::AUTH, auth("digest", SUPER_USER));
+    assert_eq!(client.reply().err, 0, "the super user is refused");
+    client
+}
+
 impl Tree {
     /// Reads it through a session of its own.
     pub fn read(server: &Server) -> Self {
-        let mut client = Client::connect(server);
+        let mut client = super_user(server);
         client.ok(op::SYNC, path("/"));
         let mut nodes = BTreeMap::new();
         let mut todo = vec!["/".to_owned()];

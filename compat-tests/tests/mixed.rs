@@ -5,6 +5,7 @@
 //! The letters say who is what: `J` is Java, `R` is ours, behind a `+` are observers. With `ZOOID_SERVER=java`
 //! all of them are Java, which tells a fault of a test from one of the server.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +16,7 @@ use compat_tests::ensemble::{Data, Ensemble, Role};
 use compat_tests::load::Load;
 use compat_tests::raw::{Client, Connect, Session};
 use compat_tests::recorder::{Port, Recorder, Rule, Sync};
-use compat_tests::request::{OPEN, create, node, op, set_data};
+use compat_tests::request::{OPEN, create, multi, node, op, set_data};
 use compat_tests::{Kind, Setup, java};
 
 const CLIENTS: usize = 6;
@@ -228,6 +229,52 @@ fn catches_up(letters: &str, learner: i64, leader: i64) {
     client.close();
 }
 
+#[test]
+fn ours_is_sent_much_by_java() {
+    is_sent_much("RJJ");
+}
+
+#[test]
+fn java_is_sent_much_by_ours() {
+    is_sent_much("JRR");
+}
+
+#[test]
+fn ours_is_sent_much_by_ours() {
+    is_sent_much("RRR");
+}
+
+/// A tree of 10 MB goes to member 1, which has lost its own, while clients write to the others; and the link
+/// breaks in the middle of the first attempt.
+fn is_sent_much(letters: &str) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    let recorder = Recorder::before(&mut ensemble);
+    ensemble.start_led_by(3);
+    let mut client = ensemble.client(3);
+    client.create("/much");
+    let data = "x".repeat(2500);
+    for some in 0..40 {
+        let creates =
+            (0..100).map(|number| (op::CREATE, create(&format!("/much/{some}-{number}"), data.as_bytes(), OPEN, 0)));
+        client.ok(op::MULTI, multi(creates));
+    }
+    client.close();
+    ensemble.kill(1);
+    ensemble.lose_data(1);
+    let load = Load::start(&ensemble.addresses()[1..], CLIENTS, 9);
+    load.wait_for(300, &[0, 1]);
+    recorder.rule(3, Port::Quorum, Rule::BreakAnswerAfter(4_000_000));
+    ensemble.start(1);
+    ensemble.wait("the link to break", || if recorder.broken() > 0 { Ok(()) } else { Err("it does not".into()) });
+    recorder.rule(3, Port::Quorum, Rule::Carry);
+    ensemble.wait_joined();
+    assert_eq!(recorder.last_sync(1), Some((Sync::Snap, 0)));
+    load.wait_for(300, &[0, 1]);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
 fn write(client: &mut Client, path: &str, count: usize) {
     for number in 0..count {
         client.ok(op::CREATE, create(&format!("{path}-{number}"), path.as_bytes(), OPEN, 0));
@@ -345,6 +392,34 @@ fn leaders_are_killed(letters: &str, times: usize) {
         let others: Vec<usize> = (0..3).filter(|at| *at as i64 + 1 != leader).collect();
         load.wait_for(300, &others);
         ensemble.start(leader);
+        ensemble.wait_joined();
+    }
+    load.wait_for(300, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+}
+
+#[test]
+fn all_of_both_kinds_are_killed() {
+    all_are_killed("JRR", 4);
+}
+
+#[test]
+fn all_of_ours_are_killed() {
+    all_are_killed("RRR", 6);
+}
+
+/// All at once and under load.
+fn all_are_killed(letters: &str, times: usize) {
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble());
+    let all = ensemble.sids();
+    ensemble.start_each(&all);
+    let load = Load::start(&ensemble.addresses(), CLIENTS, 10);
+    for _ in 0..times {
+        load.wait_for(500, &[0, 1, 2]);
+        all.iter().for_each(|sid| ensemble.kill(*sid));
+        ensemble.start_each(&all);
         ensemble.wait_joined();
     }
     load.wait_for(300, &[0, 1, 2]);
@@ -538,6 +613,53 @@ fn kazoo_outlives_a_leader() {
 #[test]
 fn curator_outlives_a_leader() {
     outlives_a_leader("curator");
+}
+
+#[test]
+fn client_software_at_our_follower_of_java() {
+    client_software("RJJ", 1, 3);
+}
+
+#[test]
+fn client_software_at_a_java_follower_of_ours() {
+    client_software("JRR", 1, 3);
+}
+
+#[test]
+fn client_software_at_our_observer_of_java() {
+    client_software("JJ+R", 3, 2);
+}
+
+#[test]
+fn client_software_at_our_leader_of_java() {
+    client_software("JJR", 3, 3);
+}
+
+/// The cases of `scripts/compat` that need no server of their own, against one member and an empty tree.
+fn client_software(letters: &str, member: i64, leader: i64) {
+    const SCRIPT: &str = r#"source "$CLIENTS/lib.sh"; source "$CLIENTS/$CASE/case.sh"; prepare >&2; run"#;
+    let mut ensemble = Ensemble::of(letters, &Setup::ensemble().line("extendedTypesEnabled", "true"));
+    ensemble.start_led_by(leader);
+    let address = ensemble.server(member).address();
+    for case in ["kazoo", "curator", "javalock", "cclient", "go", "node"] {
+        let work = ensemble.directory().join(case);
+        fs::create_dir(&work).expect("a directory for the case");
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", SCRIPT])
+            .env("CLIENTS", Path::new(env!("CARGO_MANIFEST_DIR")).join("clients"))
+            .env("CASE", case)
+            .env("WORK", &work)
+            .env("ZK", address.to_string())
+            .env("ZK_HOST", address.ip().to_string())
+            .env("ZK_PORT", address.port().to_string())
+            .stdin(Stdio::null())
+            .output()
+            .expect("cannot run bash");
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{case}: {}\n{}\n{}", output.status, text.join("\n"), ensemble.logs());
+        ensemble.check_equal();
+        ensemble.clear(leader);
+    }
 }
 
 /// Clients that hold locks and ephemerals while the leader is killed, and again when it is back.

@@ -363,6 +363,7 @@ fn mntr(shared: &Shared) -> String {
         open_files: environment::open_files().unwrap_or(-1),
         max_files: environment::max_files().unwrap_or(-1),
         quorum_size: stats.role.map(|_| shared.config.ensemble.membership.participants().count()),
+        member: stats.role.map(|role| role.counts).unwrap_or_default(),
         leading: stats.role.and_then(|role| role.leading).map(|leading| LeadingFigures {
             learners: leading.learners,
             synced_followers: leading.synced_followers,

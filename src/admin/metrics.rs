@@ -12,6 +12,7 @@ use std::fmt::Write;
 
 use super::java;
 use super::text::ServerState;
+use crate::node::stats::MemberCounts;
 use crate::stats::{Distribution, Measures, Summary};
 use crate::tree::quota::Track;
 
@@ -47,6 +48,8 @@ pub struct Gauges {
     /// Participants of the ensemble; `None` standalone.
     pub quorum_size: Option<usize>,
     pub leading: Option<LeadingFigures>,
+    /// Zeros standalone.
+    pub member: MemberCounts,
 }
 
 /// What is so on a leader.
@@ -140,7 +143,7 @@ pub fn metrics<'a>(figures: &'a Figures<'_>) -> Vec<Metric<'a>> {
     let mut put = |name, value| all.push(Metric { name, key: None, value });
     gauges(figures, &mut put);
     counters(figures, &mut put);
-    basic_summaries(measures, &mut put);
+    basic_summaries(figures, &mut put);
     advanced_summaries(measures, &mut put);
     let by_namespace = [("read_per_namespace", &measures.read), ("write_per_namespace", &measures.written)];
     for (name, namespaces) in by_namespace {
@@ -211,11 +214,12 @@ fn gauges<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a
     }
 }
 
-/// What can't happen on a standalone server without TLS and admin commands.
+/// What can't happen on a server without TLS and admin commands.
 const NEVER: u64 = 0;
 
 fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a>)) {
-    let Figures { measures, totals, .. } = figures;
+    let Figures { measures, totals, gauges, .. } = figures;
+    let member = gauges.member;
     let throttled = measures.throttled;
     let changes = measures.log.queued;
     let counters = [
@@ -240,21 +244,21 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         // The first such error ends the process.
         ("unrecoverable_error_count", NEVER),
         ("unsuccessful_handshake", NEVER),
-        ("commit_count", NEVER),
+        ("commit_count", member.committed),
         ("outstanding_changes_queued", totals.changes_queued),
         ("ensemble_auth_skip", measures.ensemble_auth.skip),
         ("skip_learner_request_to_next_processor_count", NEVER),
-        ("proposal_count", NEVER),
+        ("proposal_count", member.proposed),
         ("large_requests_rejected", throttled.large_rejected),
         ("outstanding_changes_removed", totals.changes_removed),
         ("restore_error_count", NEVER),
         ("cnxn_closed_without_zk_server_running", NEVER),
-        ("looking_count", NEVER),
+        ("looking_count", member.looking),
         ("snapshot_rate_limited_count", NEVER),
-        ("learner_proposal_received_count", NEVER),
+        ("learner_proposal_received_count", member.proposals_received),
         ("digest_mismatches_count", totals.digest_mismatches),
         ("ensemble_auth_success", measures.ensemble_auth.success),
-        ("learner_commit_received_count", NEVER),
+        ("learner_commit_received_count", member.commits_received),
         ("snapshot_error_count", NEVER),
         ("connection_request_count", measures.connection_requests),
         ("snap_count", NEVER),
@@ -262,15 +266,16 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         ("restore_rate_limited_count", NEVER),
         ("sync_processor_request_queued", changes),
         ("tls_handshake_exceeded", NEVER),
-        ("revalidate_count", NEVER),
+        ("revalidate_count", member.revalidated),
     ];
     for (name, value) in counters {
         put(name, Value::Counter(value));
     }
 }
 
-fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, Value<'a>)) {
+fn basic_summaries<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a>)) {
     const NEVER: Summary = Summary { count: 0, sum: 0, min: 0, max: 0 };
+    let measures = figures.measures;
     let Measures { fired, log, .. } = measures;
     let summaries = [
         ("socket_closing_time", NEVER, Unit::Plain),
@@ -291,7 +296,7 @@ fn basic_summaries<'a>(measures: &Measures, put: &mut impl FnMut(&'static str, V
         ("prep_process_time", measures.prepare_time, Unit::Micros),
         ("dbinittime", measures.load_time_ms, Unit::Plain),
         ("inflight_diff_count", NEVER, Unit::Plain),
-        ("election_time", NEVER, Unit::Plain),
+        ("election_time", figures.gauges.member.election_ms, Unit::Plain),
         ("sync_processor_batch_size", log.batch_size, Unit::Plain),
         ("node_children_watch_count", fired.children_changed, Unit::Plain),
         ("observer_sync_time", NEVER, Unit::Plain),

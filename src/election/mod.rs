@@ -194,7 +194,12 @@ impl Election {
             }
             return;
         };
-        looking.repeat_at = now + looking.interval_ms;
+        // Who only repeats itself may lack what we have said: that is no reason to keep silent any longer, or clocks
+        // that differ a little keep one from ever saying it again.
+        let known = [&looking.votes, &looking.settled].map(|votes| votes.get(&from).map(|ballot| ballot.vote));
+        if !known.contains(&Some(heard.vote)) {
+            looking.repeat_at = now + looking.interval_ms;
+        }
         if is_voter && is_looking && heard.vote.round < self.round {
             let proposal = looking.proposal;
             self.answer(from, proposal, out);

@@ -124,14 +124,17 @@ pub enum Notice {
     LogRoom,
     /// An election begins.
     Looking {
+        me: ServerId,
         last: Zxid,
         epoch: i64,
     },
     Leading {
         last: Zxid,
+        election_ms: i64,
     },
     Following {
         leader: ServerId,
+        election_ms: i64,
     },
     Observing {
         leader: ServerId,
@@ -139,7 +142,6 @@ pub enum Notice {
     /// The role has come so far that clients are served.
     Serving {
         epoch: i64,
-        election_ms: i64,
     },
     RoleEnded(Fault),
     /// The tree differs from what the leader says although it was filled anew not long ago.

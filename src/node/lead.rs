@@ -70,6 +70,7 @@ impl Node {
             FromLearner::Request(request) => self.on_forwarded(now, tree, link, request, effects),
             FromLearner::Revalidate { session, timeout_ms } => {
                 let id = SessionId(session);
+                self.count_revalidation();
                 let valid = self.sessions.touch(id, timeout_ms, now.mono) || planted::is(Bug::RevalidatesAll);
                 if valid {
                     self.owners.set(id, Owner::There(link));
@@ -132,6 +133,12 @@ impl Node {
         let check = if local::makes_ephemeral(&write) && !is_global { Err(ErrorCode::SessionExpired) } else { check };
         let asks = Asks { session, cxid, identities: &identities, check };
         self.order(now, tree, asks, &write, None, effects);
+    }
+
+    fn count_revalidation(&mut self) {
+        if let Some(member) = &mut self.member {
+            member.counts.revalidated += 1;
+        }
     }
 
     /// Whether this server made the session.

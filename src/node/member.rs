@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::effect::{Effect, Notice, PeerEffect};
 use super::input::{Now, PeerInput, Truncation};
 use super::local::LocalRules;
-use super::stats::{LeadingStats, RoleKind, RoleStats};
+use super::stats::{LeadingStats, MemberCounts, RoleKind, RoleStats};
 use super::{Announce, Deliver, Duty, InFlight, Node};
 use crate::config::{MultiAddress, Role as MemberRole, parse_members};
 use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
@@ -103,6 +103,7 @@ pub(super) struct Member {
     /// When the election began, and how long the last one took.
     looking_since: Mono,
     election_ms: i64,
+    pub(super) counts: MemberCounts,
     leading_since: Mono,
     /// No election before this.
     look_at: Mono,
@@ -145,6 +146,7 @@ impl Member {
             starting: None,
             looking_since: now,
             election_ms: 0,
+            counts: MemberCounts::default(),
             leading_since: now,
             look_at: now,
             next_touch: now,
@@ -193,13 +195,7 @@ impl Member {
             }
             _ => None,
         };
-        RoleStats {
-            kind,
-            epochs: self.epochs,
-            election_ms: self.election_ms,
-            last_logged: self.history.last(),
-            leading,
-        }
+        RoleStats { kind, epochs: self.epochs, counts: self.counts, last_logged: self.history.last(), leading }
     }
 }
 
@@ -435,13 +431,14 @@ impl Node {
         self.last_prepared = entry.zxid;
         self.in_flight.push_back(InFlight { logged, origin: None });
         let member = self.member.as_mut().expect("only a learner appends");
+        member.counts.proposals_received += 1;
         member.history.push(entry);
     }
 
     /// Proposes what goes to the log now.
     pub(super) fn on_flush(&mut self, now: Now, records: &Bytes, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
-        let Member { role: Role::Leading(leader), history, .. } = &mut **member else { return };
+        let Member { role: Role::Leading(leader), history, counts, .. } = &mut **member else { return };
         if self.duty != Duty::Order {
             return;
         }
@@ -449,6 +446,7 @@ impl Node {
         for placed in journal::placed(records) {
             let entry = Entry { zxid: placed.zxid, txn: records.slice(placed.payload) };
             leader.propose(now.mono, &entry, &mut wishes);
+            counts.proposed += 1;
             history.push(entry);
         }
         for wish in wishes {
@@ -519,7 +517,13 @@ impl Node {
             }
             zab::Effect::Committed { zxid } => {
                 assert!(zxid <= self.last_prepared, "{zxid} is committed, but {} is the last", self.last_prepared);
+                let news = (zxid.0 - self.committed.0.max(Zxid::new(zxid.epoch(), 0).0)).max(0) as u64;
                 self.committed = self.committed.max(zxid);
+                let member = self.member();
+                match member.role {
+                    Role::Leading(_) => member.counts.committed += news,
+                    _ => member.counts.commits_received += news,
+                }
             }
             zab::Effect::Serve { epoch, committed } => {
                 self.committed = self.committed.max(committed);
@@ -597,7 +601,8 @@ impl Node {
         let current_epoch = member.epochs.current;
         member.role = Role::Looking;
         member.looking_since = now.mono;
-        effects.push(Effect::Notice(Notice::Looking { last, epoch: current_epoch }));
+        member.counts.looking += 1;
+        effects.push(Effect::Notice(Notice::Looking { me: member.rules.me, last, epoch: current_epoch }));
         member.election.look(now.mono, OwnHistory { last, current_epoch }, &mut member.votes);
     }
 
@@ -605,13 +610,14 @@ impl Node {
         self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
         member.election_ms = now.mono - member.looking_since;
+        member.counts.election_ms.add(member.election_ms);
         if vote.leader != member.rules.me {
             return self.begin_learner(now, vote.leader, Want::Cheapest, effects);
         }
         let last = member.history.last();
-        let Member { rules, election, role, epochs, out, .. } = &mut **member;
+        let Member { rules, election, role, epochs, out, election_ms, .. } = &mut **member;
         election.set_state(PeerState::Leading);
-        effects.push(Effect::Notice(Notice::Leading { last }));
+        effects.push(Effect::Notice(Notice::Leading { last, election_ms: *election_ms }));
         effects.push(Effect::Peer(PeerEffect::Listen));
         *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
         member.leading_since = now.mono;
@@ -620,9 +626,10 @@ impl Node {
     fn begin_learner(&mut self, now: Now, leader: ServerId, want: Want, effects: &mut Vec<Effect>) {
         let member = self.member.as_mut().expect("only a member follows");
         let last = if member.is_blank { Zxid(-1) } else { member.history.last() };
-        let Member { rules, election, role, epochs, out, next_link, link: own, .. } = &mut **member;
+        let Member { rules, election, role, epochs, out, next_link, link: own, election_ms, .. } = &mut **member;
+        let election_ms = *election_ms;
         let (state, notice) = match rules.role {
-            MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
+            MemberRole::Participant => (PeerState::Following, Notice::Following { leader, election_ms }),
             MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
         };
         election.set_state(state);
@@ -722,8 +729,7 @@ impl Node {
         tree.set_config(&member.rules.config, version, now.wall_ms, announce);
         member.election.on_epoch(epoch);
         self.duty = duty;
-        let election_ms = member.election_ms;
-        effects.push(Effect::Notice(Notice::Serving { epoch, election_ms }));
+        effects.push(Effect::Notice(Notice::Serving { epoch }));
         if duty == Duty::Order {
             assert!(self.in_flight.is_empty(), "a leader's whole history is committed");
             if !planted::is(Bug::OverlayKept) {

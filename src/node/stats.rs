@@ -2,6 +2,7 @@
 
 use crate::id::Zxid;
 use crate::session::Mono;
+use crate::stats::Summary;
 use crate::storage::epoch::Epochs;
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -28,11 +29,27 @@ pub struct NodeStats {
 pub struct RoleStats {
     pub kind: RoleKind,
     pub epochs: Epochs,
-    /// How long the last election took.
-    pub election_ms: i64,
+    pub counts: MemberCounts,
     pub last_logged: Zxid,
     /// `None` unless it leads.
     pub leading: Option<LeadingStats>,
+}
+
+/// What a member has done since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MemberCounts {
+    /// Elections begun.
+    pub looking: u64,
+    /// How long those took that came to an end.
+    pub election_ms: Summary,
+    /// As a leader.
+    pub proposed: u64,
+    pub committed: u64,
+    /// Of learners' sessions.
+    pub revalidated: u64,
+    /// As a learner.
+    pub proposals_received: u64,
+    pub commits_received: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

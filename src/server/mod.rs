@@ -421,17 +421,25 @@ fn log_notice(notice: &Notice) {
              closing, until two log files fit; reads go on"
         ),
         Notice::LogRoom => info!("there is room on the device of dataLogDir again: writes are accepted"),
-        Notice::Looking { last, epoch } => {
+        // In Java's words, which operators look for.
+        Notice::Looking { me, last, epoch } => {
             info!("LOOKING");
-            info!(epoch, "New election, proposed zxid=0x{last:x}");
+            info!(epoch, "New election. My id = {me}, proposed zxid=0x{last:x}");
         }
-        Notice::Leading { last } => info!("LEADING, with a history up to 0x{last:x}"),
-        Notice::Following { leader } => info!("FOLLOWING {leader}"),
-        Notice::Observing { leader } => info!("OBSERVING {leader}"),
-        Notice::Serving { epoch, election_ms } => {
-            info!(epoch, "serving clients; the election took {election_ms} ms");
+        Notice::Leading { last, election_ms } => {
+            info!(last = format_args!("0x{last:x}"), "LEADING");
+            info!("LEADING - LEADER ELECTION TOOK - {election_ms} MS");
         }
-        Notice::RoleEnded(fault) => warn!("the role has ended, a new election follows: {fault}"),
+        Notice::Following { leader, election_ms } => {
+            info!(leader, "FOLLOWING");
+            info!("FOLLOWING - LEADER ELECTION TOOK - {election_ms} MS");
+        }
+        Notice::Observing { leader } => info!(leader, "OBSERVING"),
+        Notice::Serving { epoch } => info!(epoch, "Peer state changed: broadcast; clients are served"),
+        Notice::RoleEnded(fault) => {
+            warn!("Shutdown called. For the reason {fault}");
+            info!("PeerState set to LOOKING");
+        }
         Notice::DivergedAgain { leader } => error!(
             "the tree differs from that of leader {leader} although it was taken from it less than an hour ago: this \
              server keeps it and serves on; compare the trees of all members before one of them is emptied"

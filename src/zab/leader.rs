@@ -594,6 +594,13 @@ impl Leader {
                 self.choose_epoch(out);
             }
             Stage::SavesAccepted => {}
+            // It promised a later epoch to somebody who never led, and so cannot follow this one, ever. Java leaves it
+            // outside until the leader changes for another reason.
+            Stage::Serves if counts && accepted > self.epoch => {
+                let epoch = self.epoch;
+                let text = format!("server {server} has accepted epoch {accepted}, and can't follow in {epoch}");
+                self.fail(Fault::Protocol(text), out);
+            }
             _ => {
                 self.tell_epoch(now, link, out);
                 self.begin_syncs(now, history, out);

@@ -518,7 +518,12 @@ impl Process {
         match effect {
             PeerEffect::Vote { to, body } => {
                 around.ghosts.on_vote(host, &body);
-                (around.note)(&|| format!("server {host} tells {to}: {:?}", zooid::election::Notification::parse(&body).map(|n| (n.state, n.vote))));
+                (around.note)(&|| {
+                    format!(
+                        "server {host} tells {to}: {:?}",
+                        zooid::election::Notification::parse(&body).map(|n| (n.state, n.vote))
+                    )
+                });
                 peers.election.send(now, to, body, &mut wishes);
             }
             PeerEffect::VoteAgain(votes) => peers.election.resend(now, votes, &mut wishes),
@@ -562,7 +567,11 @@ impl Process {
             PeerEffect::Truncate { target, applied } => {
                 self.log_queue.push_back(LogJob::Truncate { target, applied });
             }
-            PeerEffect::Install { tree, rest } => self.log_queue.push_back(LogJob::Install { tree, rest }),
+            PeerEffect::Install { tree, rest } => {
+                let leader = peers.links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
+                around.ghosts.on_tree(host, leader, tree.last_zxid().0);
+                self.log_queue.push_back(LogJob::Install { tree, rest });
+            }
             PeerEffect::ReadLog { link, after, upto } => {
                 let entries = read_log(&around.machine.log, after, upto, 1 << 20).unwrap_or_default();
                 self.push(around, Input::Peer(PeerInput::LogRead { link, entries }));
@@ -1025,10 +1034,8 @@ impl Process {
                 })
             }
             LogJob::Install { tree, rest } => {
-                let links = &self.peers.as_ref().expect("a member has peers").links;
-                let leader = links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
                 let last = rest.last().map_or(tree.last_zxid(), |entry| entry.zxid);
-                around.ghosts.on_installing(host, leader, tree.last_zxid().0, last.0);
+                around.ghosts.on_uncertain(host, last.0);
                 let Installed { snapshot, last, records, .. } = match self.storage.member().install(&tree, &rest) {
                     Err(StorageError::Full(error)) => return Err(Exit(error.to_string())),
                     other => other?,

@@ -116,9 +116,8 @@ impl Ghosts {
         self.durable[server].expect_only(last);
     }
 
-    /// A snapshot is about to take the place of everything, by a crash's way of finishing it or by the server's.
-    pub fn on_installing(&mut self, server: Host, leader: Option<Host>, base: i64, last: i64) {
-        self.on_uncertain(server, last);
+    /// A leader has sent a tree, which will take the place of everything.
+    pub fn on_tree(&mut self, server: Host, leader: Option<Host>, base: i64) {
         // What the tree is made of is known from whoever sent it.
         let made_of = leader.map(|leader| self.logs[leader].upto(base)).unwrap_or_default();
         self.logs[server].expect_tree(base, made_of);
