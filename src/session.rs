@@ -80,6 +80,14 @@ impl SessionTable {
         true
     }
 
+    /// Something was heard of the session from somebody who does not know its timeout.
+    pub fn hear(&mut self, session: SessionId, at: Mono) {
+        if let Some(tracked) = self.sessions.get(&session) {
+            let timeout_ms = tracked.timeout_ms;
+            self.touch(session, timeout_ms, at);
+        }
+    }
+
     fn leave_bucket(&mut self, deadline: Mono, session: SessionId) {
         if let Some(bucket) = self.buckets.get_mut(&deadline) {
             bucket.remove(&session);

@@ -376,6 +376,8 @@ impl World {
             }
             DiskFull => {
                 let at = if self.random.percent(50) { leader } else { one };
+                // Without room for its log it only stops writing; without room for an epoch it must end.
+                self.members[at].may_end = true;
                 self.members[at].disk.fill();
             }
         }

@@ -78,7 +78,8 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) 
     }
     let session = conn.session();
     if session != SessionId::NONE {
-        shared.inputs.push(Input::Disconnected { conn: conn.id, session });
+        let touched = conn.take_touch(shared.clock.mono());
+        shared.inputs.push(Input::Disconnected { conn: conn.id, session, touched });
     }
     debug!(peer = %conn.peer_text(), %session, ?why, unanswered, "connection closed");
 }

@@ -61,7 +61,6 @@ impl Forwarding {
     }
 
     pub fn on_disconnected(&mut self, conn: ConnId, session: SessionId) {
-        self.touched.remove(&session);
         // What it asked still comes, and is then nobody's.
         if let Some(waiting) = self.requests.get(&session)
             && waiting.iter().all(|origin| origin.conn == conn)
@@ -138,7 +137,7 @@ impl Node {
         self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
     }
 
-    pub(super) fn on_touched(&mut self, touched: &[(SessionId, i32, Mono)]) {
+    pub(super) fn forward_touched(&mut self, touched: &[(SessionId, i32, Mono)]) {
         let local = &self.local;
         let touched = touched.iter().filter(|(session, ..)| !local.knows(*session));
         self.forwarding.touched.extend(touched.map(|(session, timeout_ms, _)| (*session, *timeout_ms)));

@@ -31,8 +31,8 @@ pub enum Input {
     Write { conn: ConnId, session: SessionId, xid: i32, write: Write, raw: Raw, identities: Arc<[Identity]> },
     /// A connection to a member wants to see all that the leader has committed; it waits among its writes.
     Sync { conn: ConnId, session: SessionId, xid: i32, path: Option<Text>, raw: Raw, identities: Arc<[Identity]> },
-    /// A connection is gone; its session lives on.
-    Disconnected { conn: ConnId, session: SessionId },
+    /// A connection is gone; its session lives on. With what is not reported yet of when it was last heard of.
+    Disconnected { conn: ConnId, session: SessionId, touched: Option<(SessionId, i32, Mono)> },
     /// Time has passed. Carries every session heard of since the last report, with the timeout of its
     /// connection and the moment.
     Time { touched: Vec<(SessionId, i32, Mono)> },

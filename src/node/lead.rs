@@ -93,6 +93,8 @@ impl Node {
         let Forwarded { session, cxid, op, mut body, identities } = request;
         let session = SessionId(session);
         let owner = Owner::There(link);
+        // Java waits for the learner to report it, which that may not live to do.
+        self.sessions.hear(session, now.mono);
         if op == op::SYNC {
             // It waits for everything before it, what is still to be flushed included.
             self.flush(now, effects);

@@ -176,13 +176,16 @@ impl Node {
     }
 
     /// Touches local sessions, and ends those that were silent too long.
-    pub(super) fn expire_local(&mut self, now: Now, touched: &[(SessionId, i32, Mono)], effects: &mut Vec<Effect>) {
+    pub(super) fn touch_local(&mut self, touched: &[(SessionId, i32, Mono)]) {
         if self.local.len() == 0 {
             return;
         }
         for (session, timeout_ms, at) in touched {
             self.local.table.touch(*session, *timeout_ms, *at);
         }
+    }
+
+    pub(super) fn expire_local(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for session in self.local.table.expire(now.mono) {
             self.local.remove(session);
             if let Some(conn) = self.attached.remove(&session) {

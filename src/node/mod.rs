@@ -262,7 +262,8 @@ impl Node {
             Input::Sync { conn, session, xid, path, raw, identities } => {
                 self.on_sync(Asked { conn, session, xid, identities }, path, raw, effects);
             }
-            Input::Disconnected { conn, session } => {
+            Input::Disconnected { conn, session, touched } => {
+                self.on_touched(touched.as_slice());
                 if self.attached.get(&session) == Some(&conn) {
                     self.attached.remove(&session);
                 }
@@ -397,16 +398,9 @@ impl Node {
 
     fn on_time(&mut self, now: Now, tree: &Tree, touched: &[(SessionId, i32, Mono)], effects: &mut Vec<Effect>) {
         self.on_member_time(now, effects);
-        self.expire_local(now, touched, effects);
-        match self.duty {
-            Duty::None | Duty::ReadOnly => return,
-            Duty::Forward => return self.on_touched(touched),
-            Duty::Order => {}
-        }
-        for (session, timeout_ms, at) in touched {
-            self.sessions.touch(*session, *timeout_ms, *at);
-        }
-        if self.disk_full || self.is_epoch_full() {
+        self.on_touched(touched);
+        self.expire_local(now, effects);
+        if self.duty != Duty::Order || self.disk_full || self.is_epoch_full() {
             return;
         }
         for session in self.sessions.expire(now.mono) {
@@ -417,6 +411,20 @@ impl Node {
         }
         for path in self.reaper.due(now, tree) {
             self.propose_internal(now, tree, SessionId::NONE, &Write::DeleteContainer { path });
+        }
+    }
+
+    /// These sessions were heard of.
+    fn on_touched(&mut self, touched: &[(SessionId, i32, Mono)]) {
+        self.touch_local(touched);
+        match self.duty {
+            Duty::None | Duty::ReadOnly => {}
+            Duty::Forward => self.forward_touched(touched),
+            Duty::Order => {
+                for (session, timeout_ms, at) in touched {
+                    self.sessions.touch(*session, *timeout_ms, *at);
+                }
+            }
         }
     }
 

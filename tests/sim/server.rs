@@ -845,7 +845,8 @@ impl Process {
         around.net.close(around.schedule, conn.no, Side::Listener);
         self.watches.remove_conn(id);
         if conn.session != SessionId::NONE {
-            self.push(around, Input::Disconnected { conn: id, session: conn.session });
+            let touched = conn.touched.map(|at| (conn.session, conn.timeout_ms, at));
+            self.push(around, Input::Disconnected { conn: id, session: conn.session, touched });
         }
     }
 
