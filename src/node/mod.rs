@@ -499,8 +499,6 @@ impl Node {
     ) {
         let settled = self.settled();
         for _ in 0..limit {
-            // Before anything later: its client may wait for what is applied next, behind this.
-            self.answer_syncs(tree, watches, deliver);
             // A sync shows what was committed before it, and comes before what was not.
             self.answer_syncs(tree, watches, deliver);
             let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= settled) else { break };
