@@ -522,7 +522,10 @@ impl Node {
     ) {
         let Logged { header, txn, digest } = logged;
         let zxid = header.zxid;
-        let origin = origin.or_else(|| self.forwarding.take_origin(&header));
+        // A session that was local has its connection, and nobody waits for the transaction that makes it one of all.
+        let was_local = matches!(txn, Txn::CreateSession { .. }) && self.attached.contains_key(&header.session);
+        let forwarded = !was_local && origin.is_none();
+        let origin = if forwarded { self.forwarding.take_origin(&header) } else { origin };
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;

@@ -518,7 +518,12 @@ impl Process {
         match effect {
             PeerEffect::Vote { to, body } => {
                 around.ghosts.on_vote(host, &body);
-                (around.note)(&|| format!("server {host} tells {to}: {:?}", zooid::election::Notification::parse(&body).map(|n| (n.state, n.vote))));
+                (around.note)(&|| {
+                    format!(
+                        "server {host} tells {to}: {:?}",
+                        zooid::election::Notification::parse(&body).map(|n| (n.state, n.vote))
+                    )
+                });
                 peers.election.send(now, to, body, &mut wishes);
             }
             PeerEffect::VoteAgain(votes) => peers.election.resend(now, votes, &mut wishes),
