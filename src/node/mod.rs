@@ -509,8 +509,6 @@ impl Node {
     ) {
         let settled = self.settled();
         for _ in 0..limit {
-            // Before anything later: its client may wait for what is applied next, behind this.
-            self.answer_syncs(tree, watches, deliver);
             // A sync shows what was committed before it, and comes before what was not.
             self.answer_syncs(tree, watches, deliver);
             let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= settled) else { break };
@@ -534,7 +532,10 @@ impl Node {
     ) {
         let Logged { header, txn, digest } = logged;
         let zxid = header.zxid;
-        let origin = origin.or_else(|| self.forwarding.take_origin(&header));
+        // A session that was local has its connection, and nobody waits for the transaction that makes it one of all.
+        let was_local = matches!(txn, Txn::CreateSession { .. }) && self.attached.contains_key(&header.session);
+        let forwarded = !was_local && origin.is_none();
+        let origin = if forwarded { self.forwarding.take_origin(&header) } else { origin };
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;
