@@ -969,7 +969,7 @@ fn a_learner_whose_tree_differs_takes_the_leaders_once_an_hour() {
     };
     write(&mut world);
     stray(&mut world, "/stray");
-    assert_eq!(asked(&mut world), []);
+    assert_eq!(asked(&mut world), Vec::<i64>::new());
     world.wishes(1);
     write(&mut world);
     // No election: it dials its leader again, and has its tree.
@@ -986,7 +986,7 @@ fn a_learner_whose_tree_differs_takes_the_leaders_once_an_hour() {
     stray(&mut world, "/stray");
     write(&mut world);
     world.wait(TICK);
-    assert_eq!(asked(&mut world), []);
+    assert_eq!(asked(&mut world), Vec::<i64>::new());
     assert!(world.notices(1).contains(&Notice::DivergedAgain { leader: 3 }));
     assert_eq!(world.has("/stray"), [true, false, false]);
     world.wait(3_600_000);

@@ -14,13 +14,14 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
 use super::Shared;
-use super::peer::{self, MemberFiles};
+use super::peer;
+use super::start::ServerImage;
 use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::node::input::Input;
 use crate::stats::LogFlush;
 use crate::storage::epoch::EpochFile;
-use crate::storage::{DiskError, Durable, LogName, LogWriter, Position, StorageError};
+use crate::storage::{LogName, Position, StorageError, Writer};
 use crate::tree::Tree;
 use crate::zab::Entry;
 
@@ -111,53 +112,7 @@ impl LogQueue {
 const MARK_DELAY: Duration = Duration::from_secs(1);
 
 /// Who writes the log.
-pub enum Storage {
-    Alone(LogWriter<Arc<FileDisk>>),
-    Member(Box<MemberFiles>),
-}
-
-macro_rules! either {
-    ($self:expr, $writer:ident => $do:expr) => {
-        match $self {
-            Storage::Alone($writer) => $do,
-            Storage::Member($writer) => $do,
-        }
-    };
-}
-
-impl Storage {
-    fn append(&mut self, first: Zxid, last: Zxid, records: &[u8]) -> Result<(), StorageError> {
-        either!(self, writer => writer.append(first, last, records))
-    }
-
-    fn sync(&mut self) -> Result<Durable, StorageError> {
-        either!(self, writer => writer.sync())
-    }
-
-    fn roll(&mut self) -> Result<Durable, StorageError> {
-        either!(self, writer => writer.roll())
-    }
-
-    fn write_durable_mark(&mut self) -> Result<(), StorageError> {
-        either!(self, writer => writer.write_durable_mark())
-    }
-
-    fn has_room(&mut self) -> Result<bool, DiskError> {
-        either!(self, writer => writer.has_room())
-    }
-
-    fn last(&self) -> Zxid {
-        either!(self, writer => writer.last())
-    }
-
-    fn file(&self) -> Option<(LogName, u64)> {
-        either!(self, writer => writer.file())
-    }
-
-    fn appended(&self) -> u64 {
-        either!(self, writer => writer.appended())
-    }
-}
+pub type Storage = Writer<Arc<FileDisk>, Arc<ServerImage>>;
 
 /// Writes until the server stops and nothing waits.
 pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
@@ -182,8 +137,7 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
                 Job::Append(batch) => batch,
                 Job::Member(job) => {
                     sync(shared, queue, &mut storage, began, &mut flush);
-                    let Storage::Member(files) = &mut storage else { unreachable!("only a member asks for that") };
-                    peer::carry_out(shared, queue, files, job);
+                    peer::carry_out(shared, queue, storage.member(), job);
                     continue;
                 }
                 Job::GoOn => {

@@ -319,7 +319,7 @@ impl Opened {
         } else {
             let recovered = recover(&disks, &image, &options).map_err(refused)?;
             let writer = LogWriter::new(log.clone(), &recovered.log, log_options);
-            (recovered, Storage::Alone(writer), None)
+            (recovered, Storage::Alone(Box::new(writer)), None)
         };
         for notice in &recovered.notices {
             warn!("{notice}");

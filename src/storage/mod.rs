@@ -30,6 +30,7 @@ pub mod schedule;
 mod segments;
 mod snapshots;
 mod trunc;
+mod writer;
 
 use bytes::Bytes;
 
@@ -43,6 +44,7 @@ pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Repla
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};
 pub use snapshots::{SnapshotId, write_tree};
 pub use trunc::{Trunc, trunc};
+pub use writer::Writer;
 
 /// One directory. A file is named by its bare name. Nothing that is written, made, renamed or removed is safe
 /// from a crash until `sync` of the file, or `sync_dir` for names, has returned.

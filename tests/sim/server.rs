@@ -32,8 +32,8 @@ use zooid::storage::member::{Installed, MemberStore, OpenedMember, Truncated, re
 use zooid::storage::purge::Purger;
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
-    DiskError, Durable, ForceSync, Image, LogOptions, LogWriter, Options, Position, Recovered, Replay, SnapshotId,
-    StorageError, recover,
+    Durable, ForceSync, Image, LogOptions, LogWriter, Options, Position, Recovered, Replay, SnapshotId, StorageError,
+    Writer as LogEnd, recover,
 };
 use zooid::tree::snapshot::Compression;
 use zooid::tree::stream::SnapshotParser;
@@ -166,54 +166,7 @@ enum ImageJob {
     Send(LinkId),
 }
 
-type Store = MemberStore<SimDisk, SimImage>;
-
-enum Storage {
-    Alone(Box<LogWriter<SimDisk>>),
-    Member(Box<Store>),
-}
-
-macro_rules! either {
-    ($self:expr, $writer:ident => $do:expr) => {
-        match $self {
-            Storage::Alone($writer) => $do,
-            Storage::Member($writer) => $do,
-        }
-    };
-}
-
-impl Storage {
-    fn append(&mut self, first: Zxid, last: Zxid, records: &[u8]) -> Result<(), StorageError> {
-        either!(self, writer => writer.append(first, last, records))
-    }
-
-    fn sync(&mut self) -> Result<Durable, StorageError> {
-        either!(self, writer => writer.sync())
-    }
-
-    fn roll(&mut self) -> Result<Durable, StorageError> {
-        either!(self, writer => writer.roll())
-    }
-
-    fn write_durable_mark(&mut self) -> Result<(), StorageError> {
-        either!(self, writer => writer.write_durable_mark())
-    }
-
-    fn has_room(&mut self) -> Result<bool, DiskError> {
-        either!(self, writer => writer.has_room())
-    }
-
-    fn appended(&self) -> u64 {
-        either!(self, writer => writer.appended())
-    }
-
-    fn member(&mut self) -> &mut Store {
-        match self {
-            Self::Member(store) => store,
-            Self::Alone(_) => panic!("only a member asks for that"),
-        }
-    }
-}
+type Storage = LogEnd<SimDisk, SimImage>;
 
 /// A link between leader and learner, or an attempt at one.
 struct PeerLink {
