@@ -43,8 +43,6 @@ bugs! {
     DiffSkipsOne,
     /// A learner that knows more is not turned away.
     LeadsBehind,
-    /// The new epoch may be one that was accepted before.
-    EpochNotRaised,
     /// A sync is answered at once, whatever is outstanding.
     SyncsAtOnce,
     /// What earlier leaders prepared is still believed.

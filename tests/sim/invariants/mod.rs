@@ -187,15 +187,15 @@ impl Ghosts {
 
     /// A server begins to serve, as leader or as learner.
     pub fn on_serving(&mut self, server: Host, epoch: i64, leads: bool, tree: &Tree) {
-        if leads {
-            // A leader's whole history is committed, also what only a snapshot told it.
-            let last = tree.last_zxid().0;
-            let told: Vec<(i64, Bytes)> =
-                self.logs[server].behind(self.prefix.last()).map(|(zxid, payload)| (zxid, payload.clone())).collect();
-            for (zxid, payload) in told.iter().filter(|(zxid, _)| *zxid <= last) {
-                self.prefix.commit(&mut self.model, *zxid, payload, None);
-            }
-            self.prefix.on_started(server, tree);
+        // A leader's whole history is committed, also what only a snapshot told it; and a learner may be the first to
+        // hold what its leader has committed.
+        let last = tree.last_zxid().0;
+        let told: Vec<(i64, Bytes)> =
+            self.logs[server].behind(self.prefix.last()).map(|(zxid, payload)| (zxid, payload.clone())).collect();
+        for (zxid, payload) in told.iter().filter(|(zxid, _)| *zxid <= last) {
+            let decided = leads || self.commit.decided(*zxid) == Some(payload);
+            holds!("S14", decided, "server {server} serves {zxid:#x}, which no leader has committed");
+            self.prefix.commit(&mut self.model, *zxid, payload, None);
         }
         self.prefix.check_serving(server, tree);
         if leads {
