@@ -24,15 +24,20 @@ pub fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
+    // Process ids begin anew inside, so names made of them are not unique there. After a failure it stays.
+    let directory = std::env::temp_dir().join(format!("zooid-inside-{}-{test}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory can be made");
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .arg(std::env::current_exe().expect("a test has a file"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
+        .env("TMPDIR", &directory)
         .stdin(Stdio::null())
         .status()
         .expect("cannot run unshare (util-linux), which makes the namespaces of this test");
     assert!(status.success(), "{test} failed in its namespaces, for which it must be root: {status}");
+    let _ = std::fs::remove_dir_all(&directory);
     false
 }
 
