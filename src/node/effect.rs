@@ -131,6 +131,7 @@ pub enum Notice {
         last: Zxid,
         epoch: i64,
     },
+    /// With how long the election took.
     Leading {
         last: Zxid,
         election_ms: i64,

@@ -428,14 +428,17 @@ fn log_notice(notice: &Notice) {
             info!(epoch, "New election. My id = {me}, proposed zxid=0x{last:x}");
         }
         Notice::Leading { last, election_ms } => {
-            info!(last = format_args!("0x{last:x}"), "LEADING");
-            info!("LEADING - LEADER ELECTION TOOK - {election_ms} MS");
+            info!("LEADING");
+            info!(history = %last, "LEADING - LEADER ELECTION TOOK - {election_ms} MS");
         }
         Notice::Following { leader, election_ms } => {
-            info!(leader, "FOLLOWING");
-            info!("FOLLOWING - LEADER ELECTION TOOK - {election_ms} MS");
+            info!("FOLLOWING");
+            info!(leader, "FOLLOWING - LEADER ELECTION TOOK - {election_ms} MS");
         }
-        Notice::Observing { leader } => info!(leader, "OBSERVING"),
+        Notice::Observing { leader } => {
+            info!("OBSERVING");
+            info!("observing leader {leader}");
+        }
         Notice::Serving { epoch } => info!(epoch, "Peer state changed: broadcast; clients are served"),
         Notice::RoleEnded(fault) => {
             warn!("Shutdown called. For the reason {fault}");
