@@ -58,7 +58,7 @@ pub fn command(version: &str, used: Use, flags: &[(String, String)], config: &Pa
         Use::Member => {
             let logback = config.with_file_name("logback.xml");
             fs::write(&logback, LOGBACK.replace("WARN", "INFO")).expect("cannot write logback.xml");
-            ("-Xmx192m", logback)
+            ("-Xmx384m", logback)
         }
     };
     java.arg(heap).arg(format!("-Dlogback.configurationFile={}", logback.display()));

@@ -270,6 +270,10 @@ impl Learner {
         if self.stage == Stage::Over {
             return;
         }
+        if self.held.is_some() || matches!(self.stage, Stage::Installs { .. }) {
+            // The disk says again what it has said, when a file ends: of a log that a snapshot is about to replace.
+            return;
+        }
         assert!(zxid <= self.last, "{zxid} is durable, but the log ends with {}", self.last);
         self.durable = self.durable.max(zxid);
         match self.stage {

@@ -25,7 +25,7 @@ const EPOCH_MS: i64 = 1_790_000_000_000;
 impl Clock {
     pub fn mono_ms(&self, now: Time) -> i64 {
         let running = now.saturating_sub(self.started).saturating_sub(self.paused);
-        (running * self.rate / 1000 / MS) as i64
+        (running.saturating_mul(self.rate) / 1000 / MS) as i64
     }
 
     pub fn wall_ms(&self, now: Time) -> i64 {
@@ -34,7 +34,7 @@ impl Clock {
 
     /// The first moment of the world at which the clock shows `mono_ms`.
     pub fn when(&self, mono_ms: i64) -> Time {
-        let running = (mono_ms.max(0) as u64 * MS * 1000).div_ceil(self.rate);
-        self.started + self.paused + running
+        let running = (mono_ms.max(0) as u64).saturating_mul(MS * 1000).div_ceil(self.rate);
+        (self.started + self.paused).saturating_add(running)
     }
 }
