@@ -124,14 +124,18 @@ pub enum Notice {
     LogRoom,
     /// An election begins.
     Looking {
+        me: ServerId,
         last: Zxid,
         epoch: i64,
     },
+    /// With how long the election took.
     Leading {
         last: Zxid,
+        election_ms: i64,
     },
     Following {
         leader: ServerId,
+        election_ms: i64,
     },
     Observing {
         leader: ServerId,

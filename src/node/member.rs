@@ -597,21 +597,22 @@ impl Node {
         let current_epoch = member.epochs.current;
         member.role = Role::Looking;
         member.looking_since = now.mono;
-        effects.push(Effect::Notice(Notice::Looking { last, epoch: current_epoch }));
+        effects.push(Effect::Notice(Notice::Looking { me: member.rules.me, last, epoch: current_epoch }));
         member.election.look(now.mono, OwnHistory { last, current_epoch }, &mut member.votes);
     }
 
     fn begin_role(&mut self, now: Now, vote: Vote, effects: &mut Vec<Effect>) {
         self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
-        member.election_ms = now.mono - member.looking_since;
+        let election_ms = now.mono - member.looking_since;
+        member.election_ms = election_ms;
         if vote.leader != member.rules.me {
             return self.begin_learner(now, vote.leader, Want::Cheapest, effects);
         }
         let last = member.history.last();
         let Member { rules, election, role, epochs, out, .. } = &mut **member;
         election.set_state(PeerState::Leading);
-        effects.push(Effect::Notice(Notice::Leading { last }));
+        effects.push(Effect::Notice(Notice::Leading { last, election_ms }));
         effects.push(Effect::Peer(PeerEffect::Listen));
         *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
         member.leading_since = now.mono;
@@ -620,9 +621,10 @@ impl Node {
     fn begin_learner(&mut self, now: Now, leader: ServerId, want: Want, effects: &mut Vec<Effect>) {
         let member = self.member.as_mut().expect("only a member follows");
         let last = if member.is_blank { Zxid(-1) } else { member.history.last() };
+        let election_ms = member.election_ms;
         let Member { rules, election, role, epochs, out, next_link, link: own, .. } = &mut **member;
         let (state, notice) = match rules.role {
-            MemberRole::Participant => (PeerState::Following, Notice::Following { leader }),
+            MemberRole::Participant => (PeerState::Following, Notice::Following { leader, election_ms }),
             MemberRole::Observer => (PeerState::Observing, Notice::Observing { leader }),
         };
         election.set_state(state);

@@ -421,13 +421,20 @@ fn log_notice(notice: &Notice) {
              closing, until two log files fit; reads go on"
         ),
         Notice::LogRoom => info!("there is room on the device of dataLogDir again: writes are accepted"),
-        Notice::Looking { last, epoch } => {
+        // Java's words, which operators look for.
+        Notice::Looking { me, last, epoch } => {
             info!("LOOKING");
-            info!(epoch, "New election, proposed zxid=0x{last:x}");
+            info!(epoch, "New election. My id = {me}, proposed zxid=0x{last:x}");
         }
-        Notice::Leading { last } => info!("LEADING, with a history up to 0x{last:x}"),
-        Notice::Following { leader } => info!("FOLLOWING {leader}"),
-        Notice::Observing { leader } => info!("OBSERVING {leader}"),
+        Notice::Leading { last, election_ms } => {
+            info!("LEADING");
+            info!(history = %last, "LEADING - LEADER ELECTION TOOK - {election_ms} MS");
+        }
+        Notice::Following { leader, election_ms } => {
+            info!("FOLLOWING");
+            info!(leader, "FOLLOWING - LEADER ELECTION TOOK - {election_ms} MS");
+        }
+        Notice::Observing { leader } => info!(leader, "OBSERVING"),
         Notice::Serving { epoch, election_ms } => {
             info!(epoch, "serving clients; the election took {election_ms} ms");
         }

@@ -183,7 +183,14 @@ fn log_settings(config: &Config) {
     if node.autopurge_interval_hours.is_none() {
         info!("Purge task is not scheduled.");
     }
-    info!("Starting server");
+    match config.ensemble.mode {
+        Mode::Standalone => info!("Starting server"),
+        Mode::Quorum => {
+            info!("initLimit set to {}", node.init_limit_ticks);
+            info!("syncLimit set to {}", node.sync_limit_ticks);
+            info!("Starting quorum peer, myid={}", config.ensemble.server_id.unwrap_or_default());
+        }
+    }
 }
 
 /// Writes a snapshot of what the directories of a stopped server hold; the value is the exit code.
