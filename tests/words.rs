@@ -4,11 +4,11 @@
 #![cfg(feature = "shell")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,13 +26,39 @@ impl Server {
 
     /// `rest` is TICKTIME and MAXCNXNS.
     fn start_with(name: &str, flags: &[&str], rest: &[&str]) -> Self {
+        let dir = Self::dir(name);
+        let path = dir.to_str().unwrap().to_owned();
+        Self::run(dir, flags, &[&["0", &path], rest].concat())
+    }
+
+    /// Member `id` of an ensemble with these ports of 127.0.0.1, three for each.
+    fn member(id: usize, ports: &[u16], flags: &[&str]) -> Self {
+        let dir = Self::dir(&format!("member-{id}"));
+        std::fs::write(dir.join("myid"), id.to_string()).unwrap();
+        let file = dir.join("zoo.cfg");
+        let mut text = format!(
+            "tickTime=500\ninitLimit=20\nsyncLimit=10\nclientPort={}\nlocalSessionsEnabled=true\ndataDir={}\n",
+            ports[3 * id - 1],
+            dir.display()
+        );
+        for (id, ports) in (1..).zip(ports.chunks(3)) {
+            text.push_str(&format!("server.{id}=127.0.0.1:{}:{}\n", ports[0], ports[1]));
+        }
+        std::fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        Self::run(dir, flags, &[&file])
+    }
+
+    fn dir(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("zooid-words-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    fn run(dir: PathBuf, flags: &[&str], rest: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_zooid"))
             .arg("server")
             .args(flags)
-            .arg("0")
-            .arg(&dir)
             .args(rest)
             .env_remove("SERVER_JVMFLAGS")
             .env_remove("JVMFLAGS")
@@ -99,6 +125,11 @@ struct Session {
 
 impl Session {
     fn open(server: &Server, timeout_ms: i32) -> Self {
+        Self::try_open(server, timeout_ms, false).expect("a session").0
+    }
+
+    /// With whether the server only reads, unless it closes.
+    fn try_open(server: &Server, timeout_ms: i32, read_only: bool) -> Option<(Self, bool)> {
         let mut session = Self { stream: server.connect(), xid: 0 };
         let mut request = Vec::new();
         request.extend(0i32.to_be_bytes());
@@ -106,10 +137,14 @@ impl Session {
         request.extend(timeout_ms.to_be_bytes());
         request.extend(0i64.to_be_bytes());
         request.extend(16i32.to_be_bytes());
-        request.extend([0; 17]);
+        request.extend([0; 16]);
+        request.push(read_only.into());
         session.send(&request);
-        session.receive();
-        session
+        let mut length = [0; 4];
+        session.stream.read_exact(&mut length).ok()?;
+        let mut body = vec![0; i32::from_be_bytes(length) as usize];
+        session.stream.read_exact(&mut body).unwrap();
+        Some((session, *body.last().unwrap() == 1))
     }
 
     fn send(&mut self, body: &[u8]) {
@@ -340,4 +375,67 @@ fn connections_above_the_limit_are_closed() {
         answer.lines().find_map(|line| line.strip_prefix("zk_connection_rejected\t")?.parse::<u64>().ok())
     });
     assert!(rejected >= Some(1));
+}
+
+/// Until a word has this answer.
+#[track_caller]
+fn wait_for(server: &Server, word: &str, expected: &str) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = server.ask(word.as_bytes());
+        if answer.contains(expected) {
+            return;
+        }
+        assert!(Instant::now() < end, "{word} without {expected:?}: {answer}");
+        std::thread::yield_now();
+    }
+}
+
+// config 8.2 #36, #38, #41, #42, #46, 8.5 #75; client-protocol 11 #29, #96; data-model 13 #92
+#[test]
+fn a_member_says_what_has_become_of_it() {
+    let free = [(); 9].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = free.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    drop(free);
+    let flags = [ALL, "-Dreadonlymode.enabled=true"];
+    let one = Server::member(1, &ports, &flags);
+    let dead = "This ZooKeeper instance is not currently serving requests";
+    assert_eq!(one.ask(b"ruok"), "imok");
+    // Two seconds from the beginning of the election: enough to see it before.
+    assert_eq!(one.ask(b"isro"), "null");
+    assert_eq!(one.ask(b"stat"), format!("{dead}\n"));
+    assert_eq!(one.ask(b"hash"), dead);
+
+    wait_for(&one, "isro", "ro");
+    assert!(one.ask(b"srvr").contains("\nMode: read-only\n"));
+    assert!(Session::try_open(&one, 30_000, false).is_none(), "who does not ask for it is not served");
+    let (mut session, is_read_only) = Session::try_open(&one, 30_000, true).unwrap();
+    assert!(is_read_only);
+    assert_eq!(session.try_create("/a", ""), -119);
+    assert_eq!(session.ask(9, &text("/")), -119);
+    session.get_children_and_watch("/");
+
+    let two = Server::member(2, &ports, &flags);
+    two.wait_for_line("LEADING - LEADER ELECTION TOOK - ");
+    one.wait_for_line("FOLLOWING - LEADER ELECTION TOOK - ");
+    wait_for(&one, "isro", "rw");
+    wait_for(&two, "mntr", "\nzk_synced_followers\t1\n");
+    let (session, is_read_only) = Session::try_open(&one, 30_000, false).unwrap();
+    assert!(!is_read_only);
+    drop(session);
+
+    for (server, state, peer_state) in
+        [(&one, "follower", "following - broadcast"), (&two, "leader", "leading - broadcast")]
+    {
+        let mntr = server.ask(b"mntr");
+        let lines: Vec<&str> = mntr.lines().collect();
+        assert_eq!(lines[1], format!("zk_server_state\t{state}"));
+        assert_eq!(lines[2], format!("zk_peer_state\t{peer_state}"));
+        assert_eq!(server.mntr("zk_quorum_size"), "3");
+        assert!(server.ask(b"srvr").contains(&format!("\nMode: {state}\n")));
+    }
+    assert_eq!(two.mntr("zk_learners"), "1");
+    assert!(!one.ask(b"mntr").contains("zk_synced_followers"));
+    assert!(two.ask(b"dump").contains("Session Sets ("), "{}", two.ask(b"dump"));
+    assert!(one.ask(b"dump").contains("Global Sessions("), "{}", one.ask(b"dump"));
 }
