@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::{self, ConnectionFactory, FourLetterWords, version_dir};
 use crate::id::{ConnId, SessionId};
 use crate::net::conn::Conn;
+use crate::node::Duty;
 use crate::node::stats::{NodeStats, RoleKind};
 use crate::server::Shared;
 use crate::session::Mono;
@@ -283,10 +284,19 @@ fn directory_sizes(shared: &Shared) -> (u64, u64) {
 }
 
 fn dump(shared: &Shared) -> Option<Dump> {
-    let buckets = shared.admin.questions.ask(shared, |node| {
+    let (orders, buckets) = shared.admin.questions.ask(shared, |node| {
         let buckets = node.sessions().buckets();
-        buckets.map(|(deadline, sessions)| (deadline, sessions.iter().copied().collect())).collect::<Vec<_>>()
+        (
+            node.duty() == Duty::Order,
+            buckets.map(|(deadline, sessions)| (deadline, sessions.iter().copied().collect())).collect::<Vec<_>>(),
+        )
     })?;
+    let sessions = if orders {
+        KnownSessions::Tracked(at_wall_time(shared, buckets))
+    } else {
+        // Only a leader knows when they end.
+        KnownSessions::Global(shared.tree.read().sessions().iter().map(|(id, timeout)| (*id, *timeout)).collect())
+    };
     let ephemerals = {
         let tree = shared.tree.read();
         let owners = tree.ephemeral_owners().into_iter();
@@ -296,7 +306,7 @@ fn dump(shared: &Shared) -> Option<Dump> {
         ConnectionFactory::Nio => Some(at_wall_time(shared, connection_buckets(shared))),
         ConnectionFactory::Netty => None,
     };
-    Some(Dump { sessions: KnownSessions::Tracked(at_wall_time(shared, buckets)), ephemerals, connections })
+    Some(Dump { sessions, ephemerals, connections })
 }
 
 /// Connections by the moment at which they are given up if nothing is heard of them, in steps of ten seconds

@@ -333,6 +333,9 @@ fn advanced_summaries<'a>(measures: &'a Measures, put: &mut impl FnMut(&'static 
 /// The answer of the word `mntr`.
 pub fn mntr(figures: &Figures<'_>) -> String {
     let mut text = format!("zk_version\t{}\nzk_server_state\t{}\n", figures.version, figures.state.name());
+    if let Some(state) = figures.state.peer_state() {
+        write_line(&mut text, "", "peer_state", state);
+    }
     for Metric { name, key, value } in metrics(figures) {
         let name = match key {
             None => name.to_owned(),

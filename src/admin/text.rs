@@ -36,6 +36,17 @@ impl ServerState {
             Self::ReadOnly => "read-only",
         }
     }
+
+    /// The role in more words, for a member that has one. Java names stages before the broadcast too, in which no
+    /// word is answered.
+    pub fn peer_state(self) -> Option<&'static str> {
+        match self {
+            Self::Standalone | Self::ReadOnly => None,
+            Self::Leader => Some("leading - broadcast"),
+            Self::Follower => Some("following - broadcast"),
+            Self::Observer => Some("observing - broadcast"),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

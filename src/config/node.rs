@@ -97,7 +97,6 @@ pub struct Node {
 
     // Access.
     pub skip_acl: bool,
-    pub eager_acl_check_enabled: bool,
     pub digest_enabled_provider: bool,
     pub digest_alg: DigestAlg,
     /// `super:<digest>`.
@@ -387,7 +386,6 @@ impl Node {
             max_response_cache_entries: p.count("maxResponseCacheSize", 400),
             max_get_children_response_cache_entries: p.count("maxGetChildrenResponseCacheSize", 400),
             skip_acl,
-            eager_acl_check_enabled: p.is_true("enableEagerACLCheck"),
             digest_enabled_provider,
             digest_alg,
             super_digest: p.text("DigestAuthenticationProvider.superDigest").map(str::to_owned),

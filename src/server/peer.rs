@@ -137,7 +137,10 @@ impl Peers {
             PeerEffect::SaveConfig { members } => self.save_config(&members),
             PeerEffect::Serve { .. } | PeerEffect::StopServing => unreachable!("that is about clients"),
             PeerEffect::Exit { why } => {
-                error!("exiting: {why}");
+                error!(
+                    "exiting: the members of the ensemble have changed ({why}), and this server does not follow that while \
+                     it runs; write the new server.N lines into its configuration and start it again"
+                );
                 std::process::exit(start::EXIT_UNEXPECTED);
             }
         }

@@ -113,6 +113,8 @@ struct Link {
     synced_until: i64,
     acked: Option<Zxid>,
     timed: Timed,
+    /// Committed since NEWLEADER, and not said before UPTODATE.
+    held: Vec<Zxid>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -331,6 +333,7 @@ impl Leader {
             synced_until: self.tick() + self.rules.init_limit_ticks + self.rules.sync_limit_ticks,
             acked: None,
             timed: Timed::default(),
+            held: Vec::new(),
         };
         assert!(self.links.insert(link, learner).is_none(), "{link:?} twice");
     }
@@ -800,6 +803,8 @@ impl Leader {
         let deadline = Some(now + self.sync_limit_ms());
         self.link(link).enter(LinkStage::Live, deadline);
         out.push(send(link, Packet::UpToDate));
+        let held = std::mem::take(&mut self.link(link).held);
+        out.extend(held.into_iter().map(|zxid| send(link, Packet::Commit { zxid })));
     }
 
     fn on_live_packet(&mut self, now: Mono, id: LinkId, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
@@ -857,7 +862,11 @@ impl Leader {
             return;
         }
         while let Some(entry) = self.outstanding.pop_front_if(|entry| entry.zxid <= agreed) {
-            for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarded_to()) {
+            for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_forwarded_to()) {
+                if link.must_hold_commits() {
+                    link.held.push(entry.zxid);
+                    continue;
+                }
                 out.push(send(
                     *id,
                     if link.is_follower() {
@@ -984,6 +993,13 @@ impl Link {
     /// What is live goes out on it.
     fn is_forwarded_to(&self) -> bool {
         matches!(self.stage, LinkStage::AwaitsAck | LinkStage::Acked | LinkStage::Live)
+    }
+
+    /// Followers up to 3.9.2 look for a COMMIT's proposal where they keep it no more after NEWLEADER, and give
+    /// up the link when they find nothing (ZOOKEEPER-4394).
+    fn must_hold_commits(&self) -> bool {
+        let is_java = self.learner.is_some_and(|who| who.level.is_none());
+        is_java && self.is_follower() && !matches!(self.stage, LinkStage::Live)
     }
 
     fn is_follower(&self) -> bool {

@@ -497,7 +497,8 @@ fn an_ack_ahead_of_that_of_newleader_counts_once_that_came() {
     let said = bench.hear(3, Packet::AckEpoch { last: Zxid::ZERO, current: Some(0) });
     assert_eq!(said, ["3 DIFF 0:0", "3 PROPOSAL 2:1", "3 NEWLEADER 2:0"]);
     assert_eq!(bench.ack(3, z(2, 1)), NOTHING);
-    assert_eq!(bench.ack(3, z(2, 0)), ["3 COMMIT 2:1", "committed 2:1", "3 UPTODATE"]);
+    // A Java learner hears no COMMIT between NEWLEADER and UPTODATE (quorum-protocol 10, H18).
+    assert_eq!(bench.ack(3, z(2, 0)), ["committed 2:1", "3 UPTODATE", "3 COMMIT 2:1"]);
 
     let mut bench = Bench::elected(rules(3, 0), Zxid::ZERO, &[z(1, 1)]);
     bench.join(2);
@@ -540,7 +541,7 @@ fn who_joins_amid_writes_misses_none() {
     assert_eq!(bench.propose(), ["2 PROPOSAL 2:3", "3 PROPOSAL 2:3"]);
     bench.durable(z(2, 3));
     bench.ack(2, z(2, 2));
-    assert_eq!(bench.ack(3, z(2, 0)), ["3 UPTODATE"]);
+    assert_eq!(bench.ack(3, z(2, 0)), ["3 UPTODATE", "3 COMMIT 2:2"]);
     assert_eq!(bench.ack(3, z(2, 3)), ["2 COMMIT 2:3", "3 COMMIT 2:3", "committed 2:3"]);
     // An observer learns of what is outstanding when it commits.
     bench.propose();
