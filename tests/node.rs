@@ -154,7 +154,10 @@ impl World {
     }
 
     fn effects(&mut self) -> Vec<Effect> {
-        self.effects.drain(..).filter(|effect| !matches!(effect, Effect::Append { .. } | Effect::Notice(_))).collect()
+        self.effects
+            .drain(..)
+            .filter(|effect| !matches!(effect, Effect::Append { .. } | Effect::LogFullHeard | Effect::Notice(_)))
+            .collect()
     }
 }
 
