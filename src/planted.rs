@@ -47,8 +47,6 @@ bugs! {
     SyncsAtOnce,
     /// What earlier leaders prepared is still believed.
     OverlayKept,
-    /// Sessions of earlier leaders are not known.
-    SessionsForgotten,
     /// Every session that a learner asks for is alive.
     RevalidatesAll,
 

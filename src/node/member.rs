@@ -739,7 +739,7 @@ impl Node {
             }
             self.last_prepared = Zxid(epoch << 32);
             self.durable = self.last_prepared;
-            for (session, timeout_ms) in tree.sessions().iter().filter(|_| !planted::is(Bug::SessionsForgotten)) {
+            for (session, timeout_ms) in tree.sessions() {
                 self.sessions.open(*session, *timeout_ms, now.mono);
             }
             let Member { role: Role::Leading(leader), out, .. } = &mut **member else {
