@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::Duty;
 use crate::config::Membership;
-use crate::election;
 use crate::id::{ConnId, LinkId, ServerId, SessionId, Zxid};
 use crate::prepare::QuotaExceeded;
 use crate::proto::ErrorCode;
@@ -166,15 +165,4 @@ pub enum Notice {
         from: ServerId,
         text: String,
     },
-}
-
-impl PeerEffect {
-    /// `None` for a decision, which concerns the Node alone.
-    pub(super) fn of_election(effect: election::Effect) -> Result<Self, election::Effect> {
-        match effect {
-            election::Effect::Send { to, body } => Ok(Self::Vote { to, body }),
-            election::Effect::Resend(bodies) => Ok(Self::VoteAgain(bodies)),
-            other => Err(other),
-        }
-    }
 }

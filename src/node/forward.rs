@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use hashbrown::HashMap;
 use jute::Text;
 use jute::records::data::Id;
@@ -94,11 +94,8 @@ impl Node {
     ) {
         if session == SessionId::NONE {
             let session = self.ids.allocate();
-            let mut body = BytesMut::with_capacity(4);
-            body.put_i32(timeout_ms);
             self.forwarding.requests.entry(session).or_default().push_back(Origin { conn, xid: 0 });
-            let (op, body) = (op::CREATE_SESSION, body.freeze());
-            return self.ask(Forwarded { session: session.0, cxid: 0, op, body, identities: None });
+            return self.ask_for_session(session, timeout_ms);
         }
         if !session::is_password(session, password) {
             return effects.push(Effect::Refused { conn });
@@ -143,7 +140,13 @@ impl Node {
         self.forwarding.touched.extend(touched.map(|(session, timeout_ms, _)| (*session, *timeout_ms)));
     }
 
-    pub(super) fn ask(&mut self, request: Forwarded) {
+    /// Asks the leader to make the session one of all servers.
+    pub(super) fn ask_for_session(&mut self, session: SessionId, timeout_ms: i32) {
+        let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
+        self.ask(Forwarded { session: session.0, cxid: 0, op: op::CREATE_SESSION, body, identities: None });
+    }
+
+    fn ask(&mut self, request: Forwarded) {
         if let Some((Role::Learning(learner), out)) = self.role() {
             learner.request(request, out);
         }

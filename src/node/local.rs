@@ -10,19 +10,18 @@
 //! Java: `UpgradeableSessionTracker`, `LocalSessionTracker`, `QuorumZooKeeperServer.checkUpgradeSession`,
 //! `ReadOnlyZooKeeperServer`; quorum-protocol 7, 9.3.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::effect::Effect;
 use super::input::Now;
 use super::lead::Owner;
-use super::{Asked, Asks, Duty, Node, Origin};
+use super::{Asked, Duty, Node};
 use crate::id::{ConnId, SessionId};
+use crate::proto::ErrorCode;
 use crate::proto::request::{Create, MultiOp, Write};
-use crate::proto::{ErrorCode, op};
 use crate::session::{self, Mono, SessionTable};
 use crate::tree::Tree;
 use crate::txn::Txn;
-use crate::zab::packet::Forwarded;
 
 /// What the configuration says of local sessions; without it there are none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -141,22 +140,6 @@ impl Node {
         true
     }
 
-    /// A request of a local session of this leader's own.
-    pub(super) fn order_local(
-        &mut self,
-        now: Now,
-        tree: &Tree,
-        Asked { conn, session, xid, identities }: Asked,
-        write: &Write,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.disk_full {
-            return effects.push(Effect::WriteRefused { conn, xid, error: ErrorCode::OperationTimeout });
-        }
-        let asks = Asks { session, cxid: xid, identities: &identities, check: Ok(()) };
-        self.order(now, tree, asks, write, Some(Origin { conn, xid }), effects);
-    }
-
     fn upgrade(&mut self, now: Now, tree: &Tree, session: SessionId) {
         let Some(timeout_ms) = self.local.table.timeout_ms(session) else { return };
         self.local.remove(session);
@@ -166,12 +149,7 @@ impl Node {
                 self.owners.set(session, Owner::Here);
                 self.propose(now, session, 0, Txn::CreateSession { timeout_ms }, None, tree);
             }
-            _ => {
-                let mut body = BytesMut::with_capacity(4);
-                body.put_i32(timeout_ms);
-                let (op, body) = (op::CREATE_SESSION, body.freeze());
-                self.ask(Forwarded { session: session.0, cxid: 0, op, body, identities: None });
-            }
+            _ => self.ask_for_session(session, timeout_ms),
         }
     }
 

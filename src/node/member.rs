@@ -105,8 +105,6 @@ pub(super) struct Member {
     election_ms: i64,
     pub(super) counts: MemberCounts,
     leading_since: Mono,
-    /// No election before this.
-    look_at: Mono,
     /// When to hear of clients again.
     next_touch: Mono,
     out: Vec<zab::Effect>,
@@ -148,7 +146,6 @@ impl Member {
             election_ms: 0,
             counts: MemberCounts::default(),
             leading_since: now,
-            look_at: now,
             next_touch: now,
             out: Vec::new(),
             votes: Vec::new(),
@@ -157,7 +154,8 @@ impl Member {
 
     pub fn next_deadline(&self, duty: Duty) -> Mono {
         let role = match &self.role {
-            Role::Settling => self.look_at,
+            // At once: what it waits for may be there already.
+            Role::Settling => self.looking_since,
             Role::Looking if duty == Duty::None => self.read_only_at().unwrap_or(Mono::MAX),
             Role::Looking => self.next_touch,
             Role::Leading(leader) => leader.next_deadline().unwrap_or(Mono::MAX),
@@ -301,11 +299,8 @@ impl Node {
                 Some(last)
             }
             Truncation::Reloaded { tail } => {
-                self.begin_with(tree.last_zxid());
-                self.load_tail(&tail);
-                let member = self.member();
-                tail.into_iter().for_each(|entry| member.history.push(entry));
-                Some(member.history.last())
+                self.begin_with(tree.last_zxid(), tail);
+                Some(self.member().history.last())
             }
         };
         if let Some(last) = last {
@@ -319,23 +314,23 @@ impl Node {
         }
     }
 
-    /// The Store has another tree: nothing of the old log counts.
-    fn begin_with(&mut self, base: Zxid) {
-        self.member().history.reset(base);
+    /// The Store has another tree, and this is the log behind it: nothing of the old one counts.
+    fn begin_with(&mut self, base: Zxid, tail: Vec<Entry>) {
         self.digests = DigestCheck::default();
-        self.last_prepared = base;
-        self.durable = base;
         self.committed = base;
-        self.member().diverged = false;
+        self.last_prepared = base;
+        self.load_tail(&tail);
+        let member = self.member();
+        member.diverged = false;
+        member.history.reset(base);
+        tail.into_iter().for_each(|entry| member.history.push(entry));
     }
 
     fn on_installed(&mut self, now: Now, tree: &Tree, last: Zxid) {
-        self.begin_with(tree.last_zxid());
         let rest = std::mem::take(&mut self.member().installing);
-        self.load_tail(&rest);
+        self.begin_with(tree.last_zxid(), rest);
         let member = self.member();
         member.storing -= 1;
-        rest.into_iter().for_each(|entry| member.history.push(entry));
         assert!(member.history.last() == last, "{last} was installed last instead of {}", member.history.last());
         if let Role::Learning(learner) = &mut member.role {
             learner.on_installed(now.mono, last, &mut member.out);
@@ -469,22 +464,22 @@ impl Node {
             let votes = std::mem::take(&mut member.votes);
             let wishes = std::mem::take(&mut member.out);
             if votes.is_empty() && wishes.is_empty() {
-                if self.may_settle(now) {
+                if self.may_settle() {
                     self.settle(now, effects);
                     continue;
                 }
                 return self.trim(tree);
             }
             for vote in votes {
-                match PeerEffect::of_election(vote) {
-                    Ok(effect) => effects.push(Effect::Peer(effect)),
-                    Err(election::Effect::Decided(vote)) => self.begin_role(now, vote, effects),
-                    Err(election::Effect::NewerConfig { text }) => self.on_config(now, &text, effects),
-                    Err(election::Effect::OtherMembers { from, text }) => {
+                match vote {
+                    election::Effect::Send { to, body } => effects.push(Effect::Peer(PeerEffect::Vote { to, body })),
+                    election::Effect::Resend(votes) => effects.push(Effect::Peer(PeerEffect::VoteAgain(votes))),
+                    election::Effect::Decided(vote) => self.begin_role(now, vote, effects),
+                    election::Effect::NewerConfig { text } => self.on_config(now, &text, effects),
+                    election::Effect::OtherMembers { from, text } => {
                         let text = String::from_utf8_lossy(&text).into_owned();
                         effects.push(Effect::Notice(Notice::OtherMembers { from, text }));
                     }
-                    Err(_) => unreachable!("notifications were translated"),
                 }
             }
             for wish in wishes {
@@ -571,13 +566,12 @@ impl Node {
         self.store(now, PeerEffect::Install { tree, rest }, effects);
     }
 
-    fn may_settle(&self, now: Now) -> bool {
+    fn may_settle(&self) -> bool {
         self.member.as_ref().is_some_and(|member| {
             matches!(member.role, Role::Settling)
                 && member.storing == 0
                 && !self.disk_full
                 && (self.durable >= member.history.last() || planted::is(Bug::VotesUnsynced))
-                && now.mono >= member.look_at
         })
     }
 

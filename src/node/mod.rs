@@ -248,12 +248,10 @@ impl Node {
             }
             Input::Write { conn, session, xid, write, raw, identities } => {
                 let asked = Asked { conn, session, xid, identities };
-                let is_local = self.local.knows(session);
-                if is_local && !self.is_for_all(now, tree, &asked, &write, effects) {
+                if self.local.knows(session) && !self.is_for_all(now, tree, &asked, &write, effects) {
                     return;
                 }
                 match self.duty {
-                    Duty::Order if is_local => self.order_local(now, tree, asked, &write, effects),
                     Duty::None | Duty::ReadOnly => effects.push(Effect::Close { conn }),
                     Duty::Order => self.on_write(now, tree, asked, &write, effects),
                     Duty::Forward => self.forward_write(asked, &write, raw, effects),
@@ -338,7 +336,8 @@ impl Node {
 
     fn on_write(&mut self, now: Now, tree: &Tree, asked: Asked, write: &Write, effects: &mut Vec<Effect>) {
         let Asked { conn, session, xid, identities } = asked;
-        if self.sessions.liveness(session) != Liveness::Open || self.attached.get(&session) != Some(&conn) {
+        let is_open = self.sessions.liveness(session) == Liveness::Open || self.local.knows(session);
+        if !is_open || self.attached.get(&session) != Some(&conn) {
             // Its close is under way, or it moved to another connection.
             return effects.push(Effect::Close { conn });
         }
