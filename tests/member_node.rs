@@ -158,7 +158,6 @@ fn rules(me: i64, membership: Arc<Membership>) -> MemberRules {
             level,
         },
         commit_log_count: 500,
-        config: text.into(),
         follows_config: true,
         multi_address: MultiAddress::Refused,
         leader_serves: true,

@@ -394,10 +394,7 @@ fn leaders_are_killed(letters: &str, times: usize) {
         ensemble.start(leader);
         ensemble.wait_joined();
     }
-    load.wait_for(300, &[0, 1, 2]);
-    let figures = load.finish();
-    ensemble.check_equal();
-    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+    end(letters, &ensemble, load);
 }
 
 #[test]
@@ -408,6 +405,14 @@ fn all_of_both_kinds_are_killed() {
 #[test]
 fn all_of_ours_are_killed() {
     all_are_killed("RRR", 6);
+}
+
+/// Everybody is served once more; then nothing is missing, and all members hold the same.
+fn end(letters: &str, ensemble: &Ensemble, load: Load) {
+    load.wait_for(300, &[0, 1, 2]);
+    let figures = load.finish();
+    ensemble.check_equal();
+    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
 }
 
 /// All at once and under load.
@@ -422,10 +427,7 @@ fn all_are_killed(letters: &str, times: usize) {
         ensemble.start_each(&all);
         ensemble.wait_joined();
     }
-    load.wait_for(300, &[0, 1, 2]);
-    let figures = load.finish();
-    ensemble.check_equal();
-    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+    end(letters, &ensemble, load);
 }
 
 #[test]
@@ -454,10 +456,7 @@ fn leaders_are_paused(letters: &str, times: usize) {
         ensemble.resume(leader);
         ensemble.wait_joined();
     }
-    load.wait_for(300, &[0, 1, 2]);
-    let figures = load.finish();
-    ensemble.check_equal();
-    println!("{letters}: {figures:?}, {} digests compared", ensemble.check_digests());
+    end(letters, &ensemble, load);
 }
 
 #[test]

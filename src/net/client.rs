@@ -157,7 +157,7 @@ enum Flow {
 struct Asking {
     xid: i32,
     op: i32,
-    /// As it came, for the leader.
+    /// As it came, if there is a leader to send it to.
     body: Bytes,
     frame: Frame,
     /// The Node decides when it is answered, which may take a round of agreement.
@@ -386,8 +386,9 @@ impl Task<'_> {
             let Ok(wire::RequestHeader { xid, op }) = wire::RequestHeader::read(&mut r) else {
                 return Err(End::Refused);
             };
-            let body = r.rest();
-            let frame = decode(op, body.clone());
+            let rest = r.rest();
+            let body = if self.shared.is_forwarding() { rest.clone() } else { Bytes::new() };
+            let frame = decode(op, rest);
             let held = match &self.shared.large_requests {
                 Some(account) if !matches!(frame, Frame::Auth(_) | Frame::Sasl { .. }) => {
                     account.hold(bytes as u32).map_err(|NoRoom| self.reject_large(bytes))?.map(Box::new)

@@ -43,8 +43,6 @@ pub struct MemberRules {
     pub learner: LearnerRules,
     /// Committed transactions that are kept for learners at least: `zookeeper.commitLogCount`.
     pub commit_log_count: usize,
-    /// What `/zookeeper/config` shows.
-    pub config: Arc<str>,
     /// Newer versions of the member list are taken over: `reconfigEnabled`.
     pub follows_config: bool,
     pub multi_address: MultiAddress,
@@ -721,8 +719,8 @@ impl Node {
     ) {
         let member = self.member.as_mut().expect("asked before");
         let Start { duty, epoch } = member.starting.take().expect("asked before");
-        let version = member.rules.leader.membership.version;
-        tree.set_config(&member.rules.config, version, now.wall_ms, announce);
+        let members = &member.rules.leader.membership;
+        tree.set_config(&members.to_string(), members.version, now.wall_ms, announce);
         member.election.on_epoch(epoch);
         self.duty = duty;
         effects.push(Effect::Notice(Notice::Serving { epoch }));
@@ -772,14 +770,12 @@ impl Node {
             return self.end_role(now, Fault::Reconfigured(theirs.to_string()), effects);
         }
         let (theirs, version) = (Arc::new(theirs), ours.version);
-        let text = theirs.to_string();
         effects.push(Effect::Notice(Notice::NewerConfig { from: version, to: theirs.version }));
         effects.push(Effect::Peer(PeerEffect::SaveConfig { members: theirs.clone() }));
         let rules = &mut member.rules;
         rules.learner.config_version = theirs.version;
-        rules.leader.config_text = Bytes::copy_from_slice(text.as_bytes());
+        rules.leader.config_text = Bytes::from(theirs.to_string());
         rules.leader.membership = theirs.clone();
-        rules.config = text.into();
         member.election.set_membership(theirs);
     }
 }

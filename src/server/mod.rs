@@ -119,6 +119,11 @@ impl Shared {
         self.config.ensemble.mode == Mode::Quorum
     }
 
+    /// Whether the leader is asked.
+    pub fn is_forwarding(&self) -> bool {
+        self.duty.load(Ordering::Acquire) == Duty::Forward as u8
+    }
+
     /// Whether only those are served who only read.
     pub fn is_read_only(&self) -> bool {
         self.duty.load(Ordering::Acquire) == Duty::ReadOnly as u8

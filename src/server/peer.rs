@@ -15,9 +15,9 @@ use super::Shared;
 use super::image::{ImageJob, Learners};
 use super::log::{LogQueue, MemberJob, or_die};
 use super::start::{self, ServerImage};
-use crate::config::{self, Endpoint, Membership};
+use crate::config::{self, Endpoint, Ensemble, Membership};
 use crate::disk::{self, FileDisk};
-use crate::election;
+use crate::election::links::{LinkRules as ElectionLinkRules, election_endpoints};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::net::election::{Deliver, ElectionNet, ElectionNetRules};
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
@@ -117,7 +117,11 @@ impl Peers {
         match effect {
             PeerEffect::Vote { to, body } => self.election.send(to, body),
             PeerEffect::VoteAgain(votes) => self.election.resend(votes),
-            PeerEffect::Listen => self.links.listen(self.own_quorum_addresses()),
+            PeerEffect::Listen => {
+                let ensemble = &self.shared.config.ensemble;
+                let own = quorum_addresses(&self.shared, ensemble.server_id.unwrap_or_default());
+                self.links.listen(to_listen_on(ensemble, own));
+            }
             PeerEffect::StopListening => {
                 self.links.stop_listening();
                 self.links.close_all();
@@ -144,16 +148,6 @@ impl Peers {
                 std::process::exit(start::EXIT_UNEXPECTED);
             }
         }
-    }
-
-    fn own_quorum_addresses(&self) -> Vec<Endpoint> {
-        let ensemble = &self.shared.config.ensemble;
-        let mut own = quorum_addresses(&self.shared, ensemble.server_id.unwrap_or_default());
-        if ensemble.quorum_listen_on_all_ips {
-            own.iter_mut().for_each(|endpoint| endpoint.host = "0.0.0.0".to_owned());
-            own.dedup();
-        }
-        own
     }
 
     fn dial(&self, link: LinkId, leader: ServerId) {
@@ -208,6 +202,15 @@ fn quorum_addresses(shared: &Shared, server: ServerId) -> Vec<Endpoint> {
     addresses.map(|address| Endpoint { host: address.host.clone(), port: address.quorum_port }).collect()
 }
 
+/// The own addresses, or with `quorumListenOnAllIPs` their ports on every address.
+fn to_listen_on(ensemble: &Ensemble, mut own: Vec<Endpoint>) -> Vec<Endpoint> {
+    if ensemble.quorum_listen_on_all_ips {
+        own.iter_mut().for_each(|endpoint| endpoint.host = "0.0.0.0".to_owned());
+    }
+    own.dedup();
+    own
+}
+
 fn link_rules(shared: &Shared) -> LinkRules {
     let (node, ensemble) = (&shared.config.node, &shared.config.ensemble);
     let patience_ms = i64::from(node.tick_time_ms) * i64::from(node.init_limit_ticks);
@@ -229,13 +232,10 @@ fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> ElectionNet {
     let (node, ensemble) = (&shared.config.node, &shared.config.ensemble);
     let me = ensemble.server_id.expect("a member has a myid");
     let sync_limit_ms = i64::from(node.tick_time_ms) * i64::from(node.sync_limit_ticks);
-    let own = ensemble.membership.members.get(&me).into_iter().flat_map(|own| &own.addresses);
-    let host = |host: &String| if ensemble.quorum_listen_on_all_ips { "0.0.0.0".to_owned() } else { host.clone() };
-    let mut listen: Vec<Endpoint> =
-        own.map(|own| Endpoint { host: host(&own.host), port: own.election_port }).collect();
-    listen.dedup();
+    let own = ensemble.membership.members.get(&me).map(election_endpoints).unwrap_or_default();
+    let listen = to_listen_on(ensemble, own);
     let rules = ElectionNetRules {
-        links: election::links::LinkRules {
+        links: ElectionLinkRules {
             me,
             membership: Arc::new(ensemble.membership.clone()),
             multi_address: ensemble.multi_address,

@@ -409,7 +409,6 @@ fn member_rules(config: &Config) -> MemberRules {
     let tick_ms = i64::from(node.tick_time_ms);
     let init_limit_ticks = i64::from(node.init_limit_ticks);
     let sync_limit_ticks = i64::from(node.sync_limit_ticks);
-    let text = membership.to_string();
     let config_version = membership.version;
     let level = Some(FEATURE_LEVEL);
     MemberRules {
@@ -427,8 +426,8 @@ fn member_rules(config: &Config) -> MemberRules {
             tick_ms,
             init_limit_ticks,
             sync_limit_ticks,
+            config_text: Bytes::from(membership.to_string()),
             membership,
-            config_text: Bytes::copy_from_slice(text.as_bytes()),
             level,
             force_snapshot: ensemble.force_snapshot_sync,
             sync_from_log: node.snapshot_size_factor.is_some(),
@@ -446,7 +445,6 @@ fn member_rules(config: &Config) -> MemberRules {
             level,
         },
         commit_log_count: node.commit_log_count as usize,
-        config: text.into(),
         follows_config: ensemble.reconfig_enabled,
         multi_address: ensemble.multi_address,
         leader_serves: ensemble.leader_serves,

@@ -1191,7 +1191,6 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
             level,
         },
         commit_log_count: ensemble.commit_log_count,
-        config: text.into(),
         follows_config: false,
         multi_address: MultiAddress::Refused,
         leader_serves: ensemble.leader_serves,
