@@ -41,7 +41,7 @@ impl std::fmt::Display for Failure {
         writeln!(f, "seed {seed}, event {events}, commit {}: {why}", commit())?;
         write!(
             f,
-            "    SIM_SEED={seed} SIM_LOG=1 cargo test --release --no-default-features --test sim one_seed -- --nocapture"
+            "    SIM_SEED={seed} SIM_LOG=1 cargo test --release --no-default-features --test sim one_seed -- --ignored --nocapture"
         )
     }
 }
@@ -160,16 +160,16 @@ fn kept_seeds() -> Vec<u64> {
 
 /// The seed that `SIM_SEED` names, told as a story if `SIM_LOG` is set.
 #[test]
+#[ignore = "a tool: replays one seed"]
 fn one_seed() {
     let log = std::env::var("SIM_LOG").is_ok();
-    if let Some(seed) = from_environment("SIM_SEED") {
-        if log {
-            eprintln!("{:#?}", Swarm::draw(seed));
-        }
-        match run(seed, log) {
-            Ok(report) => eprintln!("{report:#?}"),
-            Err(failure) => panic!("{failure}"),
-        }
+    let seed = from_environment("SIM_SEED").expect("SIM_SEED is the seed");
+    if log {
+        eprintln!("{:#?}", Swarm::draw(seed));
+    }
+    match run(seed, log) {
+        Ok(report) => eprintln!("{report:#?}"),
+        Err(failure) => panic!("{failure}"),
     }
 }
 
@@ -203,8 +203,9 @@ fn equal_seeds_are_equal_runs() {
 
 /// `scripts/soak`: seeds that nobody has run, for `SIM_SOAK` seconds, and a line for the table in `SIM_TABLE`.
 #[test]
+#[ignore = "a tool: runs for as long as it is told"]
 fn soak() {
-    let Some(seconds) = from_environment("SIM_SOAK") else { return };
+    let seconds = from_environment("SIM_SOAK").expect("SIM_SOAK is how many seconds");
     let first = from_environment("SIM_FIRST").expect("SIM_FIRST is the first seed");
     let began = Instant::now();
     let sums = run_many(first.., |_| began.elapsed().as_secs() >= seconds);
