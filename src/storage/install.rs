@@ -180,6 +180,9 @@ pub fn finish_begun<D: Disk>(disks: &Disks<D>) -> Result<Option<Begun>, StorageE
         None if SnapshotId::of_file(&disks.snap, name, &name.to_string())? == Some(incoming.snapshot) => {}
         None => return Err(refused(format!("{name} is missing or changed")).into()),
     }
+    // It may have its name in the cache alone, and what follows must not outlive it.
+    disks.snap.sync(RECORD)?;
+    disks.snap.sync_dir()?;
     finish(disks, &incoming)?;
     Ok(Some(Begun { replaced_by: Some(name), notices: vec![Notice::Replaced { by: name }] }))
 }

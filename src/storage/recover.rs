@@ -290,9 +290,12 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.push(Notice::SetAside { from: name.to_string(), to });
     }
     notices.extend(remove_tmp(disks)?);
+    let mut mark = mark;
     if !planted::is(Bug::CacheBelieved) {
         write_again(&disks.log, mark, run.chain.last_position)?;
         make_durable(disks, run.chain.files(), run.start)?;
+        // Both slots: one may be in the cache alone, and the other from before a TRUNC.
+        mark = mark.map(|mark| mark.replace(&disks.log)).transpose()?;
     }
     if let Some(mark) = mark.filter(|mark| mark.zxid > last) {
         notices.push(Notice::MarkAhead { file: mark.file, zxid: mark.zxid, last });
