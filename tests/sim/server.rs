@@ -195,6 +195,8 @@ struct Peers {
     by_conn: BTreeMap<links::Conn, (ConnNo, Side)>,
     by_no: BTreeMap<ConnNo, links::Conn>,
     links: BTreeMap<LinkId, PeerLink>,
+    /// The leader that was dialled last. What it has sent may be heard when the connection is gone.
+    dialled: Option<Host>,
     listens: bool,
     accepted: u64,
 }
@@ -289,6 +291,7 @@ impl Process {
                     by_conn: BTreeMap::new(),
                     by_no: BTreeMap::new(),
                     links: BTreeMap::new(),
+                    dialled: None,
                     listens: false,
                     accepted: 0,
                 };
@@ -505,6 +508,7 @@ impl Process {
                     tries: 1,
                 };
                 peers.links.insert(link, link_here);
+                peers.dialled = Some(leader);
             }
             PeerEffect::Send { link, packet } => {
                 if let Some(open) = peers.links.get_mut(&link) {
@@ -524,7 +528,7 @@ impl Process {
                 self.log_queue.push_back(LogJob::Truncate { target, applied });
             }
             PeerEffect::Install { tree, rest } => {
-                let leader = peers.links.values().find(|link| link.side == Side::Dialler).map(|link| link.leader);
+                let leader = peers.dialled.expect("a tree comes from a leader");
                 around.ghosts.on_tree(host, leader, tree.last_zxid().0);
                 self.log_queue.push_back(LogJob::Install { tree, rest });
             }

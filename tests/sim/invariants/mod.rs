@@ -106,7 +106,13 @@ impl Ghosts {
     pub fn on_applied(&mut self, server: Host, tree: &Tree) {
         let zxid = tree.last_zxid().0;
         self.durable[server].check_applied(server, zxid);
-        let payload = self.logs[server].payload(zxid);
+        // With it is committed what came to this server in a tree, and which nobody has applied before.
+        let log = &self.logs[server];
+        let tree_was_at = self.prefix.at(server);
+        for (below, payload) in log.behind(self.prefix.last()).take_while(|(below, _)| *below <= tree_was_at) {
+            self.prefix.commit(&mut self.model, below, payload, None);
+        }
+        let payload = log.payload(zxid);
         self.prefix.on_applied(&mut self.model, server, tree, payload);
         self.committed_at.entry(zxid).or_insert(self.now);
     }
@@ -117,9 +123,9 @@ impl Ghosts {
     }
 
     /// A leader has sent a tree, which will take the place of everything.
-    pub fn on_tree(&mut self, server: Host, leader: Option<Host>, base: i64) {
+    pub fn on_tree(&mut self, server: Host, leader: Host, base: i64) {
         // What the tree is made of is known from whoever sent it.
-        let made_of = leader.map(|leader| self.logs[leader].upto(base)).unwrap_or_default();
+        let made_of = self.logs[leader].upto(base);
         self.logs[server].expect_tree(base, made_of);
     }
 

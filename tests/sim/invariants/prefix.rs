@@ -31,6 +31,11 @@ impl Prefix {
         self.committed.last().map_or(0, |committed| committed.zxid)
     }
 
+    /// The zxid of a server's tree.
+    pub fn at(&self, server: Host) -> i64 {
+        self.at[server]
+    }
+
     pub fn len(&self) -> usize {
         self.committed.len()
     }
