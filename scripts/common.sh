@@ -7,6 +7,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/zooid/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
+# Cargo knows a source by its place in the checkout and by its age: what another checkout has built there would pass for
+# what this one has.
+if [ -d "$CARGO_TARGET_DIR" ] && [ "$(cat "$CARGO_TARGET_DIR/checkout" 2>/dev/null)" != "$PWD" ]; then
+    find . -name target -prune -o -name '*.rs' -exec touch -c {} +
+fi
+mkdir -p "$CARGO_TARGET_DIR"
+echo "$PWD" >"$CARGO_TARGET_DIR/checkout"
+
 say() {
     printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*" >&2
 }
