@@ -8,6 +8,7 @@
 //! Java: `NIOServerCnxn`, `ZooKeeperServer.processPacket`, `processConnectRequest`.
 
 use std::future::poll_fn;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,13 +18,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use jute::records::proto as wire;
 use jute::{Reader, Record};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, info, warn};
 
 use super::conn::{Asked, Conn, MAX_UNREAD, OnTheSpot, Phase, State};
 use super::line::{Line, Turn};
+use super::socket::{poll_write, write_all};
 use crate::admin::four_letter;
 use crate::auth::Proof;
 use crate::id::{SessionId, Zxid};
@@ -50,7 +52,10 @@ const USUAL_REPLY: usize = 128;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends.
-pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) {
+pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, stream: TcpStream) {
+    let (mut input, output) = stream.into_split();
+    let output = Arc::new(output);
+    conn.state.lock().socket = Some(output.clone());
     let mut task = Task {
         shared: &shared,
         conn: &conn,
@@ -62,8 +67,10 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, mut stream: TcpStream) 
         inputs: Vec::new(),
         leaving: false,
     };
-    let why = task.run(&mut stream).await;
-    drop(stream);
+    let why = task.run(&mut input, &output).await;
+    conn.state.lock().socket = None;
+    // The last of both halves closes it.
+    drop((input, output));
     task.leave_line().await;
     let held_back = task.held_back.len();
     conn.state.lock().phase = Phase::Closed;
@@ -186,7 +193,7 @@ impl Asking {
 }
 
 impl Task<'_> {
-    async fn run(&mut self, stream: &mut TcpStream) -> End {
+    async fn run(&mut self, input: &mut OwnedReadHalf, output: &OwnedWriteHalf) -> End {
         let patience = Duration::from_millis(self.shared.config.node.sessionless_cnxn_timeout_ms);
         let connected = tokio::time::sleep(patience);
         tokio::pin!(connected);
@@ -194,12 +201,12 @@ impl Task<'_> {
             let (phase, flow) = self.take_out();
             match phase {
                 Phase::Closed => return End::Closed,
-                Phase::Closing => return self.say_last_words(stream).await,
+                Phase::Closing => return self.say_last_words(output).await,
                 _ => {}
             }
             if flow == Flow::CatchUp {
                 let caught_up = self.catch_up();
-                self.shared.inputs.push_all(&mut self.inputs);
+                self.hand_in();
                 if let Err(end) = caught_up {
                     return end;
                 }
@@ -213,10 +220,11 @@ impl Task<'_> {
                 let waits = line.as_ref().is_some_and(|line| !line.is_empty());
                 let turn = |cx: &mut Context<'_>| line.as_mut().map_or(Poll::Pending, |line| line.poll_turn(cx));
                 let read_size = if phase == Phase::Open { READ } else { FRESH_READ };
+                let mut io = Io { input, output, inbox, sending, may_read, read_size };
                 tokio::select! {
                     biased;
                     turn = poll_fn(turn), if waits => Event::Turn(turn),
-                    event = poll_fn(|cx| poll_io(cx, stream, inbox, sending, may_read, read_size)) => event,
+                    event = poll_fn(|cx| io.poll(cx)) => event,
                     () = conn.wake.notified() => Event::Woken,
                     () = &mut connected, if phase == Phase::Fresh => return End::NoSession,
                 }
@@ -232,14 +240,19 @@ impl Task<'_> {
                 Event::Woken | Event::Written(Ok(1..)) => continue,
                 Event::Read(_) | Event::Written(_) => return End::Gone,
             };
-            self.shared.inputs.push_all(&mut self.inputs);
+            self.hand_in();
             match understood {
-                Err(End::Word) => return self.say_last_words(stream).await,
+                Err(End::Word) => return self.say_last_words(output).await,
                 Err(end) => return end,
                 Ok(()) if self.inbox.is_empty() => self.inbox = BytesMut::new(),
                 Ok(()) => {}
             }
         }
+    }
+
+    fn hand_in(&mut self) {
+        let weight = self.inputs.len();
+        self.shared.hand_in(&mut self.inputs, weight);
     }
 
     /// Takes what is queued for the socket, and says what may come next.
@@ -263,6 +276,7 @@ impl Task<'_> {
         } else {
             Flow::Hold
         };
+        state.rests = flow == Flow::Read && state.phase == Phase::Open && self.sending.is_empty();
         (state.phase, flow)
     }
 
@@ -292,15 +306,15 @@ impl Task<'_> {
     }
 
     /// Writes out what is queued, and no more.
-    async fn say_last_words(&mut self, stream: &mut TcpStream) -> End {
+    async fn say_last_words(&mut self, output: &OwnedWriteHalf) -> End {
         let said = async {
             loop {
-                stream.write_all_buf(&mut self.sending).await?;
+                write_all(output, &mut self.sending).await?;
                 self.sending = std::mem::take(&mut self.conn.state.lock().out);
                 if self.sending.is_empty() {
                     // First, so that who hears the end and asks again is not shown this connection.
                     self.shared.registry.remove(self.conn);
-                    return stream.shutdown().await;
+                    return socket2::SockRef::from(output.as_ref()).shutdown(Shutdown::Write);
                 }
             }
         };
@@ -468,7 +482,7 @@ impl Task<'_> {
             let turn = poll_fn(|cx| line.poll_turn(cx)).await;
             // The connection has ended anyway.
             let _ = self.on_turn(turn);
-            self.shared.inputs.push_all(&mut self.inputs);
+            self.hand_in();
         }
         self.line = None;
     }
@@ -692,26 +706,28 @@ fn prove(shared: &Shared, conn: &Conn, state: &mut State, xid: i32, packet: &wir
     }
 }
 
-/// Writes first, then reads; a buffer to read into is taken only once something has arrived.
-fn poll_io(
-    cx: &mut Context<'_>,
-    stream: &mut TcpStream,
-    inbox: &mut BytesMut,
-    sending: &mut BytesMut,
+/// What a connection waits for from its socket.
+struct Io<'a> {
+    input: &'a mut OwnedReadHalf,
+    output: &'a OwnedWriteHalf,
+    inbox: &'a mut BytesMut,
+    sending: &'a mut BytesMut,
     may_read: bool,
     read_size: usize,
-) -> Poll<Event> {
-    if !sending.is_empty()
-        && let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, sending)
-    {
-        if let Ok(n) = written {
-            sending.advance(n);
+}
+
+impl Io<'_> {
+    /// Writes first, then reads; a buffer to read into is taken only once something has arrived.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if !self.sending.is_empty()
+            && let Poll::Ready(written) = poll_write(self.output, cx, self.sending)
+        {
+            return Poll::Ready(Event::Written(written));
         }
-        return Poll::Ready(Event::Written(written));
+        if self.may_read && self.input.as_ref().poll_read_ready(cx).is_ready() {
+            self.inbox.reserve(self.read_size);
+            return poll_read_buf(Pin::new(&mut *self.input), cx, self.inbox).map(Event::Read);
+        }
+        Poll::Pending
     }
-    if may_read && stream.poll_read_ready(cx).is_ready() {
-        inbox.reserve(read_size);
-        return poll_read_buf(Pin::new(stream), cx, inbox).map(Event::Read);
-    }
-    Poll::Pending
 }

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use foldhash::fast::RandomState;
 use jute::Writer;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use crate::acl::Identity;
@@ -59,6 +60,10 @@ pub enum OnTheSpot {
 #[derive(Debug)]
 pub struct State {
     pub phase: Phase,
+    /// As long as the connection has one.
+    pub socket: Option<Arc<OwnedWriteHalf>>,
+    /// The task has nothing to send and only waits for its client.
+    pub rests: bool,
     /// Replies and events in order, not yet handed to the socket.
     pub out: BytesMut,
     pub gate: Gate<(Asked, OnTheSpot), Asked>,
@@ -81,6 +86,21 @@ impl State {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closing;
         }
+    }
+
+    /// Whether all that is queued went out and the task need not hear of it.
+    fn send_at_once(&mut self) -> bool {
+        let Some(socket) = self.socket.as_ref().filter(|_| self.rests && self.phase == Phase::Open) else {
+            return false;
+        };
+        // Why it does not go is for the task to find out.
+        let sent = if self.out.is_empty() { 0 } else { socket.try_write(&self.out).unwrap_or(0) };
+        if sent < self.out.len() {
+            self.out.advance(sent);
+            return false;
+        }
+        self.out = BytesMut::new();
+        !self.gate.is_read_next()
     }
 
     /// The answer to a ConnectRequest. Old clients, which did not send the readOnly byte, don't get it
@@ -171,6 +191,8 @@ impl Conn {
             established_ms,
             state: Mutex::new(State {
                 phase: Phase::Fresh,
+                socket: None,
+                rests: false,
                 out: BytesMut::new(),
                 gate: Gate::default(),
                 identities: crate::node::initial_identities(&address),
@@ -217,9 +239,12 @@ impl Conn {
         !self.woken.swap(true, Ordering::Relaxed)
     }
 
+    /// Sends what is queued, or wakes the task for it, or for whatever else there is to do.
     pub fn wake_up(&self) {
         self.woken.store(false, Ordering::Relaxed);
-        self.wake.notify_one();
+        if !self.state.lock().send_at_once() {
+            self.wake.notify_one();
+        }
     }
 
     /// The session's address as Java prints it, with the slash that has nothing before it.

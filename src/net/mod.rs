@@ -7,3 +7,4 @@ pub mod election;
 pub mod line;
 pub mod listen;
 pub mod quorum;
+mod socket;

@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::RandomState;
 use jute::DecodeError;
 use parking_lot::{Mutex, RwLock};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
@@ -29,6 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::listen::bind_peer_port;
+use super::socket::write_all;
 use crate::config::Endpoint;
 use crate::id::{LinkId, Zxid};
 use crate::tree::snapshot::SnapshotError;
@@ -138,6 +139,10 @@ struct Link {
 
 #[derive(Default)]
 struct Out {
+    /// While the link is up.
+    socket: Option<Arc<OwnedWriteHalf>>,
+    /// The task is at it, and what was queued later waits.
+    sending: bool,
     queue: VecDeque<Piece>,
     /// In `queue` and on their way, snapshots apart.
     bytes: usize,
@@ -188,6 +193,29 @@ impl Link {
         // Who writes a snapshot notices that nobody takes it.
         out.queue.clear();
         self.ended.notify_one();
+    }
+
+    /// Whether all that is queued went out. Who sends has it done before the link's task has woken up.
+    fn send_at_once(&self) -> bool {
+        let out = &mut *self.out.lock();
+        let (Some(socket), false) = (&out.socket, out.sending) else { return false };
+        out.woken = false;
+        while let Some(Piece::Packets(buffer)) = out.queue.front_mut() {
+            match socket.try_write(buffer) {
+                // Why it does not go is for the task to find out.
+                Err(_) => return false,
+                Ok(sent) if sent < buffer.len() => {
+                    out.bytes -= sent;
+                    buffer.advance(sent);
+                }
+                Ok(sent) => {
+                    out.bytes -= sent;
+                    out.spare = kept(std::mem::take(buffer));
+                    out.queue.pop_front();
+                }
+            }
+        }
+        out.queue.is_empty()
     }
 
     async fn ending(&self) -> Ending {
@@ -289,11 +317,13 @@ impl Links {
         }
     }
 
-    /// Sets going what was queued.
+    /// Sends what was queued, as far as the sockets take it; their tasks send the rest.
     pub fn flush(&self) {
         let woken = std::mem::take(&mut *self.woken.lock());
         for link in woken {
-            link.wake.notify_one();
+            if !link.send_at_once() {
+                link.wake.notify_one();
+            }
         }
     }
 
@@ -418,16 +448,20 @@ impl Links {
 
     // ---- one link ----
 
-    async fn serve(&self, link: Arc<Link>, mut stream: TcpStream, peer: SocketAddr, side: Side) {
+    async fn serve(&self, link: Arc<Link>, stream: TcpStream, peer: SocketAddr, side: Side) {
+        let (input, output) = stream.into_split();
+        let output = Arc::new(output);
+        link.out.lock().socket = Some(output.clone());
         (self.sink)(LinkEvent::Up { link: link.id, peer });
-        let (input, output) = stream.split();
         let why = tokio::select! {
             biased;
             ending = link.ending() => told(ending),
             why = self.read(&link, input, side) => Some(why),
-            why = write(&link, output, self.rules.snapshot_patience) => Some(why),
+            why = write(&link, &output, self.rules.snapshot_patience) => Some(why),
         };
-        drop(stream);
+        // With the last of them the socket is closed.
+        link.out.lock().socket = None;
+        drop(output);
         self.bury(&link, why);
     }
 
@@ -450,7 +484,7 @@ impl Links {
     }
 
     /// Reads until the link ends, and says why.
-    async fn read(&self, link: &Arc<Link>, input: ReadHalf<'_>, side: Side) -> LinkEnd {
+    async fn read(&self, link: &Arc<Link>, input: OwnedReadHalf, side: Side) -> LinkEnd {
         let reader = PacketReader::new(side, self.rules.max_buffer_bytes);
         let mut inbox = Inbox { links: self, link, side, bytes: BytesMut::new(), reader, snapshot: None };
         match inbox.run(input).await {
@@ -488,7 +522,7 @@ struct Inbox<'a> {
 }
 
 impl Inbox<'_> {
-    async fn run(&mut self, mut input: ReadHalf<'_>) -> Result<std::convert::Infallible, LinkEnd> {
+    async fn run(&mut self, mut input: OwnedReadHalf) -> Result<std::convert::Infallible, LinkEnd> {
         let rules = &self.links.rules;
         loop {
             while self.link.unhandled.load(Ordering::Relaxed) > rules.max_unhandled_bytes {
@@ -559,32 +593,39 @@ impl Inbox<'_> {
     }
 }
 
+/// A buffer that was sent, for the next packets.
+fn kept(mut buffer: BytesMut) -> BytesMut {
+    if buffer.capacity() > SPARE {
+        return BytesMut::new();
+    }
+    buffer.clear();
+    buffer
+}
+
 /// Writes what is queued until the link ends, and says why.
-async fn write(link: &Link, mut output: WriteHalf<'_>, patience: Duration) -> LinkEnd {
+async fn write(link: &Link, output: &OwnedWriteHalf, patience: Duration) -> LinkEnd {
     let sent = async {
         loop {
             let next = {
                 let mut out = link.out.lock();
                 out.woken = false;
-                out.queue.pop_front()
+                let next = out.queue.pop_front();
+                out.sending = next.is_some();
+                next
             };
             match next {
                 None => link.wake.notified().await,
-                Some(Piece::Packets(mut buffer)) => {
-                    let len = buffer.len();
-                    output.write_all_buf(&mut buffer).await?;
+                Some(Piece::Packets(buffer)) => {
+                    write_all(output, &mut &buffer[..]).await?;
                     let mut out = link.out.lock();
-                    out.bytes -= len;
-                    buffer.clear();
-                    if buffer.capacity() <= SPARE {
-                        out.spare = buffer;
-                    }
+                    out.bytes -= buffer.len();
+                    out.spare = kept(buffer);
                 }
                 Some(Piece::Snapshot(mut chunks)) => loop {
                     match chunks.recv().await {
                         Some(Chunk::Bytes(mut bytes)) => {
                             // Recent transactions are kept for as long as it takes.
-                            match tokio::time::timeout(patience, output.write_all_buf(&mut bytes)).await {
+                            match tokio::time::timeout(patience, write_all(output, &mut bytes)).await {
                                 Ok(written) => written?,
                                 Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
                             }

@@ -72,8 +72,16 @@ pub struct LogStats {
 }
 
 impl LogQueue {
+    /// The log hears of it with the next [`LogQueue::flush`], if not before.
     pub fn append(&self, first: Zxid, last: Zxid, records: Bytes) {
-        self.push(Job::Append(Batch { first, last, records, queued: Instant::now() }));
+        let batch = Batch { first, last, records, queued: Instant::now() };
+        self.waiting.lock().push_back(Job::Append(batch));
+    }
+
+    pub fn flush(&self) {
+        if !self.waiting.lock().is_empty() {
+            self.arrived.notify_one();
+        }
     }
 
     pub fn go_on(&self) {
@@ -220,8 +228,13 @@ fn sync(shared: &Shared, queue: &LogQueue, writer: &mut Storage, began: Instant,
 }
 
 pub fn report(shared: &Shared, queue: &LogQueue, zxid: Zxid, records: Vec<Position>) {
+    // While something waits to be written, this thread has better things to do than what the Node does.
+    let (input, weight, is_idle) = (Input::Durable(zxid), records.len(), queue.waiting.lock().is_empty());
     queue.positions.lock().extend(records);
-    shared.inputs.push(Input::Durable(zxid));
+    match is_idle {
+        true => shared.hand_in(&mut vec![input], weight),
+        false => shared.inputs.push(input),
+    }
 }
 
 pub fn or_die<T>(result: Result<T, StorageError>) -> T {

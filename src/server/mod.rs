@@ -1,10 +1,15 @@
 //! The composition: one Node on its own thread, the log and the image on theirs, a task for each connection.
 //!
-//! The Node's thread takes everything that happened since it last looked, lets the Node take it step by step,
+//! A round of the Node takes everything that happened since the last one, lets the Node take it step by step,
 //! hands what was prepared to the log in one piece, and applies what is durable in batches under the Store's
 //! write lock. What queues up while the disk syncs goes out with the next sync: that is the group commit.
+//!
+//! Rounds are the business of the Node's thread. While there is little to do, whoever brings something (a
+//! connection, a link, the log) runs the round himself and sends what comes of it: a request that comes alone
+//! crosses the server without waking a thread but the log's. One at a time has the turn, see [`Inputs`].
 
 pub mod image;
+mod inputs;
 pub mod log;
 pub mod peer;
 pub mod start;
@@ -19,6 +24,7 @@ use parking_lot::{Condvar, MappedRwLockReadGuard, Mutex, RwLock};
 use tracing::{debug, error, info, warn};
 
 use image::ImageDesk;
+pub use inputs::Inputs;
 use log::LogQueue;
 use peer::Peers;
 
@@ -51,6 +57,8 @@ pub struct Shared {
     pub inputs: Inputs,
     pub counters: Counters,
     pub admin: Admin,
+    /// The Node, for whoever has the turn; `None` before it runs and when it has stopped.
+    rounds: Mutex<Option<Box<Rounds>>>,
     /// The Node's figures, as of its last round.
     pub node_stats: Mutex<NodeStats>,
     pub acl_rules: AclRules,
@@ -91,6 +99,7 @@ impl Shared {
             inputs: Inputs::default(),
             counters: Counters::default(),
             admin: Admin::default(),
+            rounds: Mutex::default(),
             node_stats: Mutex::default(),
             image: ImageDesk::default(),
             duty: AtomicU8::new(Duty::None as u8),
@@ -142,6 +151,22 @@ impl Shared {
         }
     }
 
+    /// Hands `inputs` to the Node. If there is little to do and nobody is at it, the caller lets the Node take
+    /// them himself, so he must hold no lock.
+    pub fn hand_in(&self, inputs: &mut Vec<Input>, weight: usize) {
+        if !inputs.is_empty() && self.inputs.push_all(inputs, weight) {
+            self.run_round(By::Passer);
+        }
+    }
+
+    /// Only for whoever has the turn, which is given back.
+    fn run_round(&self, by: By) {
+        let mut rounds = self.rounds.lock();
+        let look_by = rounds.as_mut().expect("who has the turn finds the Node").run(self, by);
+        drop(rounds);
+        self.inputs.end_turn(look_by);
+    }
+
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -176,71 +201,11 @@ pub struct Counters {
     pub measures: Mutex<Measures>,
 }
 
-/// What waits for the Node. Connections stop reading before this grows: each has a bounded number of
-/// requests under way.
-#[derive(Debug, Default)]
-pub struct Inputs {
-    waiting: Mutex<Vec<Input>>,
-    arrived: Condvar,
-    /// Someone wants the Node to look around, though nothing may have arrived.
-    nudged: AtomicBool,
-}
-
-impl Inputs {
-    pub fn push(&self, input: Input) {
-        let mut waiting = self.waiting.lock();
-        waiting.push(input);
-        if waiting.len() == 1 {
-            self.arrived.notify_one();
-        }
-    }
-
-    pub fn push_all(&self, inputs: &mut Vec<Input>) {
-        if inputs.is_empty() {
-            return;
-        }
-        let mut waiting = self.waiting.lock();
-        let was_empty = waiting.is_empty();
-        waiting.append(inputs);
-        if was_empty {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Everything that waits, or nothing when `at_most` has passed.
-    fn take(&self, at_most: Duration, into: &mut Vec<Input>) {
-        let mut waiting = self.waiting.lock();
-        if waiting.is_empty() && !self.nudged.swap(false, Ordering::Relaxed) {
-            self.arrived.wait_for(&mut waiting, at_most);
-        }
-        std::mem::swap(&mut *waiting, into);
-    }
-
-    pub fn len(&self) -> usize {
-        self.waiting.lock().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn wake(&self) {
-        let _waiting = self.waiting.lock();
-        self.nudged.store(true, Ordering::Relaxed);
-        self.arrived.notify_one();
-    }
-}
-
 /// Transactions applied under one hold of the write lock: readers wait that long at most.
 const APPLY_BATCH: usize = 256;
 /// Inputs that are taken under one hold of the read lock, and whose znodes are asked of memory together. One
 /// by one, each would wait for a chunk of the image's thread to be taken.
 const TOGETHER: usize = 32;
-/// The Node looks at the clock at least this often, so that a pause of the process shows.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// And at deadlines no more often than this, even when nothing can be done about them.
-const SHORTEST_TICK_MS: Mono = 20;
-
 /// What carries out the wishes of the Node that are not about clients.
 pub struct Hands {
     pub log: Arc<LogQueue>,
@@ -249,27 +214,52 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// What was queued for other members goes out.
+    /// What was queued goes out: for other members first, whose disks work while the own one does.
     fn flush(&self) {
         if let Some(peers) = &self.peers {
             peers.flush();
         }
+        self.log.flush();
     }
 }
 
-/// Runs the Node until the server stops.
-pub fn run_node(shared: &Shared, node: &mut Node, hands: &Hands) {
-    let mut inputs = Vec::new();
-    let mut effects = Vec::new();
-    let mut looked = Instant::now();
-    let mut last_tick = shared.clock.mono();
-    while !shared.stopping.load(Ordering::Acquire) {
-        let deadline = node.next_deadline().max(last_tick + SHORTEST_TICK_MS);
-        let until = (deadline - shared.clock.mono()).max(0) as u64;
-        let wait = Duration::from_millis(until).min(LONGEST_WAIT);
-        shared.inputs.take(wait, &mut inputs);
-        let since = std::mem::replace(&mut looked, Instant::now()).elapsed();
-        if let Some(pause) = shared.clock.on_looked(wait, since) {
+/// The Node, and all that its rounds need. Whoever has the turn runs them.
+pub struct Rounds {
+    node: Node,
+    hands: Hands,
+    inputs: Vec<Input>,
+    effects: Vec<Effect>,
+    looked: Instant,
+    /// How long after `looked` somebody looks again.
+    wait: Duration,
+    last_tick: Mono,
+}
+
+/// The Node looks at the clock at least this often, so that a pause of the process shows.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// And at deadlines no more often than this, even when nothing can be done about them.
+const SHORTEST_TICK_MS: Mono = 20;
+
+/// Who runs a round.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum By {
+    NodeThread,
+    /// Somebody who brought little, and has other things to do: what is due by the clock is not for him.
+    Passer,
+}
+
+impl Rounds {
+    pub fn new(node: Node, hands: Hands, clock: &Clock) -> Self {
+        let (looked, last_tick) = (Instant::now(), clock.mono());
+        Self { node, hands, inputs: Vec::new(), effects: Vec::new(), looked, wait: LONGEST_WAIT, last_tick }
+    }
+
+    /// Lets the Node take everything that waits, and gives when somebody must look again.
+    fn run(&mut self, shared: &Shared, by: By) -> Instant {
+        let Self { node, hands, inputs, effects, .. } = self;
+        shared.inputs.take(inputs);
+        let since = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        if let Some(pause) = shared.clock.on_looked(self.wait, since) {
             let pause_ms = pause.as_millis() as u64;
             warn!(pause_ms, "the process stood still; no session expires because of that");
             shared.counters.measures.lock().pauses_ms.add(pause_ms as i64);
@@ -281,7 +271,7 @@ pub fn run_node(shared: &Shared, node: &mut Node, hands: &Hands) {
         while let Some(first) = waiting.as_slice().first() {
             if matches!(first, Input::LogFull) {
                 // What is durable comes first; the Node then knows that the rest never happened.
-                apply_all(shared, node, now, &mut effects, hands);
+                apply_all(shared, node, now, effects, hands);
             }
             let others = waiting.as_slice().iter().skip(1).take(TOGETHER - 1);
             let together = 1 + others.take_while(|input| !matches!(input, Input::LogFull)).count();
@@ -291,25 +281,44 @@ pub fn run_node(shared: &Shared, node: &mut Node, hands: &Hands) {
                 _ => None,
             }));
             for input in waiting.by_ref().take(together) {
-                node.step(now, &tree, input, &mut effects);
+                node.step(now, &tree, input, effects);
             }
         }
         drop(waiting);
         if asked > 0 {
             shared.counters.measures.lock().on_requests(asked as u64, began.elapsed());
         }
-        if now.mono >= deadline {
-            last_tick = now.mono;
+        if by == By::NodeThread && now.mono >= node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS) {
+            self.last_tick = now.mono;
             let touched = shared.registry.lock().values().filter_map(|conn| conn.take_touch(now.mono)).collect();
-            node.step(now, &shared.tree.read(), Input::Time { touched }, &mut effects);
+            node.step(now, &shared.tree.read(), Input::Time { touched }, effects);
         }
-        node.flush(now, &mut effects);
-        carry_out(shared, &mut effects, hands);
+        node.flush(now, effects);
+        carry_out(shared, effects, hands);
         hands.flush();
-        apply_all(shared, node, now, &mut effects, hands);
+        apply_all(shared, node, now, effects, hands);
         hands.flush();
         *shared.node_stats.lock() = node.stats();
         shared.admin.questions.answer(node);
+        let deadline = node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS);
+        let until = (deadline - shared.clock.mono()).max(0) as u64;
+        let look_by = Instant::now() + Duration::from_millis(until).min(LONGEST_WAIT);
+        self.wait = look_by - self.looked;
+        look_by
+    }
+}
+
+/// The Node's thread: runs rounds until the server stops. Nobody runs any afterwards.
+pub fn run_node(shared: &Shared, rounds: Rounds) {
+    *shared.rounds.lock() = Some(Box::new(rounds));
+    loop {
+        shared.inputs.wait_for_turn();
+        if shared.is_stopping() {
+            // The turn is not given back.
+            *shared.rounds.lock() = None;
+            return;
+        }
+        shared.run_round(By::NodeThread);
     }
 }
 

@@ -262,6 +262,7 @@ fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> ElectionNet {
 }
 
 fn on_link_event(shared: &Shared, event: LinkEvent) {
+    let weight = if let LinkEvent::Packets { packets, .. } = &event { packets.len() } else { 1 };
     let input = match event {
         LinkEvent::Listening { at } => return info!("learners are accepted at {at:?}"),
         LinkEvent::NotListening { why } => PeerInput::NotListening { why },
@@ -276,7 +277,7 @@ fn on_link_event(shared: &Shared, event: LinkEvent) {
         LinkEvent::Snapshot { link, tree } => PeerInput::SnapshotReceived { link, tree },
         LinkEvent::Down { link, why: _ } => PeerInput::LinkDown { link },
     };
-    shared.inputs.push(Input::Peer(input));
+    shared.hand_in(&mut vec![Input::Peer(input)], weight);
 }
 
 /// Learners, as whoever has a snapshot for them sees them.

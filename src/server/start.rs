@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::image::{ImageTask, Learners, Upkeep};
 use super::log::{LogQueue, Storage};
 use super::peer::Peers;
-use super::{Hands, Shared, image, log};
+use super::{Hands, Rounds, Shared, image, log};
 use crate::acl::AclRules;
 use crate::admin::environment;
 use crate::auth::AuthRules;
@@ -105,7 +105,7 @@ pub fn serve(config: Config) -> i32 {
     let keeper = Keeper::new(config.ensemble.image_owner(), &recovered, 0);
     let Recovered { tree, digest_check, replayed, .. } = recovered;
     let (rules, now, millis) = (node_rules(&config), clock.mono(), clock::wall_ms());
-    let mut node = match found {
+    let node = match found {
         None => Node::new(rules, &tree, digest_check, now, millis),
         Some(found) => Node::new_member(rules, member_rules(&config), &tree, found, digest_check, now, millis),
     };
@@ -137,10 +137,10 @@ pub fn serve(config: Config) -> i32 {
         shared.image.open();
         spawn("zooid-image", move || image::run(&shared, &queue, task))
     });
-    let hands = Hands { log: queue.clone(), peers };
+    let rounds = Rounds::new(node, Hands { log: queue.clone(), peers }, &shared.clock);
     let node_thread = spawn("zooid-node", {
         let shared = shared.clone();
-        move || super::run_node(&shared, &mut node, &hands)
+        move || super::run_node(&shared, rounds)
     });
     let accepting = runtime.spawn(listen::accept(shared.clone(), listener));
     let role = match shared.config.ensemble.mode {

@@ -1,0 +1,145 @@
+//! What waits for the Node, and whose turn it is to let the Node take it.
+//!
+//! The Node has a thread of its own, but waking that for a single request takes longer than the request itself. So
+//! whoever brings little while nobody is at it may take the turn. What always holds: one at most has the turn, and
+//! what was pushed is seen by whoever has it, or the Node's thread is called.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::node::input::Input;
+
+/// Connections stop reading before this grows: each has a bounded number of requests under way.
+#[derive(Debug)]
+pub struct Inputs {
+    waiting: Mutex<Waiting>,
+    /// The Node's thread is called, or has to look at the clock earlier than it thought.
+    called: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    inputs: Vec<Input>,
+    /// Of `inputs`, in requests, packets or transactions.
+    weight: usize,
+    /// What rounds had to do of late, on average, times `SCALE`.
+    usual_weight: usize,
+    turn: Turn,
+    /// Someone wants the Node to look around, though nothing may have arrived.
+    nudged: bool,
+    /// When the Node's thread must have a look, even if nothing arrives.
+    look_by: Instant,
+    /// Until when it sleeps if nobody calls it.
+    sleeps_until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Turn {
+    Free,
+    Taken,
+    /// It is the Node's thread's, which may still have to wake up.
+    Called,
+}
+
+/// While rounds weigh no more than this on average, waking the Node's thread would take longer than they do. Once
+/// they do, whoever brings something has more where it came from, and what gathers meanwhile costs less together.
+const FEW: usize = 4;
+const SCALE: usize = 16;
+/// How long the Node's thread sleeps while another has the turn, who calls it if there is a reason to.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+impl Default for Inputs {
+    /// The first turn is the Node's thread's, as soon as there is one.
+    fn default() -> Self {
+        let (inputs, turn, look_by) = (Vec::new(), Turn::Called, Instant::now());
+        let waiting = Waiting { inputs, weight: 0, usual_weight: 0, turn, nudged: false, look_by, sleeps_until: None };
+        Self { waiting: Mutex::new(waiting), called: Condvar::new() }
+    }
+}
+
+impl Inputs {
+    pub fn push(&self, input: Input) {
+        let mut waiting = self.waiting.lock();
+        waiting.inputs.push(input);
+        waiting.weight += 1;
+        self.call(&mut waiting);
+    }
+
+    /// True if the caller has the turn now. `weight` is that of all inputs, in requests, packets or transactions.
+    pub fn push_all(&self, inputs: &mut Vec<Input>, weight: usize) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.inputs.append(inputs);
+        waiting.weight += weight;
+        let is_light = weight <= FEW && waiting.usual_weight <= FEW * SCALE;
+        if waiting.turn == Turn::Free && is_light {
+            waiting.turn = Turn::Taken;
+            return true;
+        }
+        self.call(&mut waiting);
+        false
+    }
+
+    /// The Node is to look around, whatever waits.
+    pub fn wake(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.nudged = true;
+        self.call(&mut waiting);
+    }
+
+    /// Whoever has the turn looks again before he gives it back; else it is the Node's thread that looks.
+    fn call(&self, waiting: &mut Waiting) {
+        if waiting.turn == Turn::Free {
+            waiting.turn = Turn::Called;
+            self.called.notify_one();
+        }
+    }
+
+    /// Everything that waits, for whoever has the turn.
+    pub fn take(&self, into: &mut Vec<Input>) {
+        let mut waiting = self.waiting.lock();
+        waiting.nudged = false;
+        let weight = std::mem::take(&mut waiting.weight);
+        waiting.usual_weight = (waiting.usual_weight * 7 + weight * SCALE) / 8;
+        std::mem::swap(&mut waiting.inputs, into);
+    }
+
+    /// Whatever came meanwhile is for the Node's thread, and so is the clock at `look_by`.
+    pub fn end_turn(&self, look_by: Instant) {
+        let mut waiting = self.waiting.lock();
+        assert_eq!(waiting.turn, Turn::Taken, "who gives the turn back has it");
+        waiting.look_by = look_by;
+        waiting.turn = Turn::Free;
+        if waiting.nudged || !waiting.inputs.is_empty() {
+            self.call(&mut waiting);
+        } else if waiting.sleeps_until.is_some_and(|until| until > look_by) {
+            self.called.notify_one();
+        }
+    }
+
+    /// For the Node's thread: it has the turn when this returns.
+    pub fn wait_for_turn(&self) {
+        let mut waiting = self.waiting.lock();
+        loop {
+            let now = Instant::now();
+            let until = match waiting.turn {
+                Turn::Called => break,
+                Turn::Free if waiting.look_by <= now => break,
+                Turn::Free => waiting.look_by,
+                Turn::Taken => now + LONGEST_SLEEP,
+            };
+            waiting.sleeps_until = Some(until);
+            self.called.wait_until(&mut waiting, until);
+            waiting.sleeps_until = None;
+        }
+        waiting.turn = Turn::Taken;
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.lock().inputs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
