@@ -3,7 +3,10 @@
 #
 # A case.sh defines: software (prints name and version of the client), prepare (installs and compiles,
 # may use the network when the cache is cold), run (the test; its exit code is the verdict). It finds the
-# server at $ZK = 127.0.0.1:$ZK_PORT and may write below $WORK.
+# server at $ZK = 127.0.0.1:$ZK_PORT and may write below $WORK. It may define:
+#   settings LIMIT=SECONDS   what `run` may take (150)
+#   settings SERVERS=3       an ensemble: $ZK has all of them, and the functions at the end of this file are its levers
+#   settings SLOW=yes        runs only when named, or with `all`
 
 export CACHE=${ZOOID_COMPAT_CACHE:-$HOME/.cache/zooid/compat}
 mkdir -p "$CACHE"
@@ -134,6 +137,10 @@ extendedTypesEnabled=true
 CFG
 }
 
+settings() { # NAME=VALUE...
+    export "$@"
+}
+
 # Waits until the server serves (a listening socket is not enough), and gives up early if it has died.
 await_server() { # PORT PID
     local answer end=$((SECONDS + 30))
@@ -143,6 +150,73 @@ await_server() { # PORT PID
         answer=$( (exec 3<>"/dev/tcp/127.0.0.1/$1" && echo srvr >&3 && timeout 0.5 cat <&3) 2>/dev/null) || true
         [[ $answer == *Mode:* ]] && return
         sleep 0.05
+    done
+    return 1
+}
+
+# ---- ensembles ----
+#
+# Member N lives in $WORK/N: zoo.cfg, data, log, pid, and its client port in a file of that name.
+
+write_members() { # COUNT
+    local member lines='' port quorum election
+    for ((member = 1; member <= $1; member++)); do
+        quorum=$(free_port) election=$(free_port)
+        lines+="server.$member=127.0.0.1:$quorum:$election"$'\n'
+    done
+    for ((member = 1; member <= $1; member++)); do
+        mkdir -p "$WORK/$member"
+        port=$(free_port)
+        echo "$port" >"$WORK/$member/port"
+        write_config "$WORK/$member/zoo.cfg" "$WORK/$member/data" "$port"
+        printf 'initLimit=20\nsyncLimit=10\n%s' "$lines" >>"$WORK/$member/zoo.cfg"
+        if [[ -f $CLIENTS/$CASE/zoo.cfg ]]; then cat "$CLIENTS/$CASE/zoo.cfg" >>"$WORK/$member/zoo.cfg"; fi
+        echo "$member" >"$WORK/$member/data/myid"
+    done
+}
+
+connect_string() {
+    local port all=''
+    for port in "$WORK"/[0-9]*/port; do all+=",127.0.0.1:$(cat "$port")"; done
+    echo "${all:1}"
+}
+
+start_member() { # MEMBER
+    setsid "$CLIENTS/server" "$SERVER" "$WORK/$1/zoo.cfg" >>"$WORK/$1/log" 2>&1 </dev/null &
+    echo $! >"$WORK/$1/pid"
+    disown
+}
+
+kill_member() { # MEMBER [SIGNAL]
+    kill "-${2:-KILL}" "$(cat "$WORK/$1/pid")"
+}
+
+# What a member says of itself: leader, follower, or nothing.
+mode_of() { # MEMBER
+    local port
+    port=$(cat "$WORK/$1/port")
+    { (exec 3<>"/dev/tcp/127.0.0.1/$port" && echo srvr >&3 && timeout 1 cat <&3) 2>/dev/null || true; } |
+        sed -n 's/^Mode: //p'
+}
+
+leader() {
+    local dir
+    for dir in "$WORK"/[0-9]*; do
+        if [[ $(mode_of "${dir##*/}") == leader ]]; then
+            echo "${dir##*/}"
+            return
+        fi
+    done
+    return 1
+}
+
+# Until one of the members leads and so many follow.
+await_members() { # SERVING
+    local dir end=$((SECONDS + 60)) modes
+    while ((SECONDS < end)); do
+        modes=$(for dir in "$WORK"/[0-9]*; do mode_of "${dir##*/}"; done)
+        if [[ $modes == *leader* ]] && (($(wc -w <<<"$modes") >= $1)); then return; fi
+        sleep 0.1
     done
     return 1
 }
