@@ -138,7 +138,7 @@ CFG
 }
 
 settings() { # NAME=VALUE...
-    export "$@"
+    declare -gx "$@"
 }
 
 # Waits until the server serves (a listening socket is not enough), and gives up early if it has died.
