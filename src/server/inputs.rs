@@ -21,10 +21,8 @@ pub struct Inputs {
 #[derive(Debug)]
 struct Waiting {
     inputs: Vec<Input>,
-    /// Of `inputs`, in requests, packets or transactions.
-    weight: usize,
-    /// What rounds had to do of late, on average, times `SCALE`.
-    usual_weight: usize,
+    /// When what came of late will have had [`EACH`] for each.
+    booked: Instant,
     turn: Turn,
     /// Someone wants the Node to look around, though nothing may have arrived.
     nudged: bool,
@@ -42,19 +40,36 @@ enum Turn {
     Called,
 }
 
-/// While rounds weigh no more than this on average, waking the Node's thread would take longer than they do. Once
-/// they do, whoever brings something has more where it came from, and what gathers meanwhile costs less together.
+/// More requests, packets or transactions than this are never dealt with in passing.
 const FEW: usize = 4;
-const SCALE: usize = 16;
+/// Nor is anything while more of them come than one in this time: what gathers while the Node's thread wakes up then
+/// costs less together, and has one sync of the log instead of several.
+const EACH: Duration = Duration::from_micros(50);
+/// So much of that may have come at once,
+const BURST: Duration = Duration::from_micros(400);
+/// and so soon is a time of many over.
+const LONGEST_BURST: Duration = Duration::from_millis(2);
 /// How long the Node's thread sleeps while another has the turn, who calls it if there is a reason to.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 impl Default for Inputs {
     /// The first turn is the Node's thread's, as soon as there is one.
     fn default() -> Self {
-        let (inputs, turn, look_by) = (Vec::new(), Turn::Called, Instant::now());
-        let waiting = Waiting { inputs, weight: 0, usual_weight: 0, turn, nudged: false, look_by, sleeps_until: None };
+        let (now, turn) = (Instant::now(), Turn::Called);
+        let waiting =
+            Waiting { inputs: Vec::new(), booked: now, turn, nudged: false, look_by: now, sleeps_until: None };
         Self { waiting: Mutex::new(waiting), called: Condvar::new() }
+    }
+}
+
+impl Waiting {
+    /// Takes note of what comes, and says whether it is little at a time of few.
+    fn book(&mut self, weight: usize) -> bool {
+        let now = Instant::now();
+        let is_light = weight <= FEW && self.booked <= now + BURST;
+        let booked = self.booked.max(now) + EACH * weight as u32;
+        self.booked = booked.min(now + LONGEST_BURST);
+        is_light
     }
 }
 
@@ -62,7 +77,6 @@ impl Inputs {
     pub fn push(&self, input: Input) {
         let mut waiting = self.waiting.lock();
         waiting.inputs.push(input);
-        waiting.weight += 1;
         self.call(&mut waiting);
     }
 
@@ -70,8 +84,7 @@ impl Inputs {
     pub fn push_all(&self, inputs: &mut Vec<Input>, weight: usize) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.inputs.append(inputs);
-        waiting.weight += weight;
-        let is_light = weight <= FEW && waiting.usual_weight <= FEW * SCALE;
+        let is_light = waiting.book(weight);
         if waiting.turn == Turn::Free && is_light {
             waiting.turn = Turn::Taken;
             return true;
@@ -99,8 +112,6 @@ impl Inputs {
     pub fn take(&self, into: &mut Vec<Input>) {
         let mut waiting = self.waiting.lock();
         waiting.nudged = false;
-        let weight = std::mem::take(&mut waiting.weight);
-        waiting.usual_weight = (waiting.usual_weight * 7 + weight * SCALE) / 8;
         std::mem::swap(&mut waiting.inputs, into);
     }
 
