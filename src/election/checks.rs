@@ -117,7 +117,7 @@ fn the_worked_example() {
     one.wait(50);
     assert_eq!(one.hear(3, Looks, vote(3, 0, 1, 0)), "Looking 3:0 r1 e0 to [2, 3]");
     one.wait(117);
-    assert_eq!(one.hear(2, Looks, vote(2, 0, 1, 0)), "", "it beats nothing");
+    assert_eq!(one.hear(2, Looks, vote(2, 0, 1, 0)), "Looking 3:0 r1 e0 to [2]", "it beats nothing");
     one.wait(8);
     assert_eq!(one.hear(2, Looks, vote(3, 0, 1, 0)), "");
     assert_eq!(one.wait_on(), (200, "decided 3:0 r1 e0".to_owned()));
@@ -126,7 +126,7 @@ fn the_worked_example() {
 
     let mut three = Stand::new(3, THREE);
     three.look(0, 0);
-    assert_eq!(three.hear(1, Looks, vote(1, 0, 1, 0)), "", "1 does not beat 3, and will be told by 3's own vote");
+    assert_eq!(three.hear(1, Looks, vote(1, 0, 1, 0)), "Looking 3:0 r1 e0 to [1]", "1 does not beat 3");
     assert_eq!(three.hear(1, Looks, vote(3, 0, 1, 0)), "");
     assert_eq!(three.wait_on(), (200, "decided 3:0 r1 e0".to_owned()));
     assert_eq!(three.election.state(), Leading);
@@ -148,7 +148,7 @@ fn the_larger_epoch_wins_over_zxid_and_id() {
 
     let mut two = Stand::new(2, THREE);
     two.look(7, 1);
-    assert_eq!(two.hear(1, Looks, vote(1, 7, 1, 1)), "");
+    assert_eq!(two.hear(1, Looks, vote(1, 7, 1, 1)), "Looking 2:7 r1 e1 to [1]");
     assert_eq!(two.hear(3, Looks, vote(3, 7, 1, 1)), "Looking 3:7 r1 e1 to [1, 3]");
 }
 
@@ -166,6 +166,18 @@ fn a_better_vote_within_the_wait_starts_it_anew() {
     assert_eq!(two.wait_on(), (200, "decided 4:0 r1 e0".to_owned()));
 }
 
+// Two that lose their leader do not notice at the same moment, and the second hears nothing of what the first says
+// while it still follows.
+#[test]
+fn who_comes_with_a_worse_vote_is_told_ours_once() {
+    let mut two = Stand::new(2, THREE);
+    two.look(0, 1);
+    assert_eq!(two.hear(1, Looks, vote(1, 0, 1, 1)), "Looking 2:0 r1 e1 to [1]");
+    assert_eq!(two.hear(1, Looks, vote(1, 0, 1, 1)), "", "it repeats itself");
+    assert_eq!(two.hear(1, Looks, vote(2, 0, 1, 1)), "");
+    assert_eq!(two.wait_on(), (200, "decided 2:0 r1 e1".to_owned()));
+}
+
 #[test]
 fn a_quorum_that_falls_apart_within_the_wait_decides_nothing() {
     // 1 votes for 3, dies, and comes back without a memory of that: round 1 again, and its own vote.
@@ -173,7 +185,7 @@ fn a_quorum_that_falls_apart_within_the_wait_decides_nothing() {
     three.look(0, 0);
     three.hear(1, Looks, vote(3, 0, 1, 0));
     assert_eq!(three.wait(100), "");
-    assert_eq!(three.hear(1, Looks, vote(1, 0, 1, 0)), "");
+    assert_eq!(three.hear(1, Looks, vote(1, 0, 1, 0)), "Looking 3:0 r1 e0 to [1]");
     assert_eq!(three.wait(199), "");
     assert_eq!(three.wait_on(), (1, "again Looking 3:0 r1 e0 to [1, 2]".to_owned()));
 }

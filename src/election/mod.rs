@@ -16,12 +16,14 @@
 //! Messages may be lost, doubled, late, or from an earlier life of their sender: a vote counts for its round alone,
 //! and silence is answered by saying it all again, ever more rarely.
 //!
-//! Java: `FastLeaderElection`, with its queues and three threads as one step; quorum-protocol 3, 4. In three things
+//! Java: `FastLeaderElection`, with its queues and three threads as one step; quorum-protocol 3, 4. In four things
 //! this is not Java's. Who has no vote answers nobody, and is answered only while it looks: nobody would count
-//! the answer, and in Java an observer and a voter that looks may answer each other without end. While a decided vote ages ([`FINALIZE_MS`]), Java throws away all that does not beat it;
-//! here it counts as ever, so that a quorum that falls apart meanwhile decides nothing. And a newer member list with
-//! other members restarts Java's election over and over (unless reconfiguration is enabled); here what comes with
-//! it is left out, and the operator told.
+//! the answer, and in Java an observer and a voter that looks may answer each other without end. Who comes with a worse
+//! vote than ours is told ours again: of two that lose their leader, the one that notices first speaks to one that does
+//! not listen yet, and in Java repeats itself only 200 ms later. While a decided vote ages ([`FINALIZE_MS`]), Java throws
+//! away all that does not beat it; here it counts as ever, so that a quorum that falls apart meanwhile decides nothing.
+//! And a newer member list with other members restarts Java's election over and over (unless reconfiguration is
+//! enabled); here what comes with it is left out, and the operator told.
 
 #[cfg(test)]
 mod checks;
@@ -197,11 +199,14 @@ impl Election {
         // Who only repeats itself may lack what we have said: that is no reason to keep silent any longer, or clocks
         // that differ a little keep one from ever saying it again.
         let known = [&looking.votes, &looking.settled].map(|votes| votes.get(&from).map(|ballot| ballot.vote));
-        if !known.contains(&Some(heard.vote)) {
+        let is_new = !known.contains(&Some(heard.vote));
+        if is_new {
             looking.repeat_at = now + looking.interval_ms;
         }
-        if is_voter && is_looking && heard.vote.round < self.round {
-            let proposal = looking.proposal;
+        // It lacks what we have said; perhaps it had a leader yet when we said it.
+        let proposal = looking.proposal;
+        let is_behind = heard.vote.round == self.round && proposal.beats(&heard.vote, &self.rules.membership);
+        if is_voter && is_looking && (heard.vote.round < self.round || is_new && is_behind) {
             self.answer(from, proposal, out);
         }
         // A vote for one who has no voice elects nobody.
