@@ -36,7 +36,7 @@ class Axis:
             places = [step * 10.0**decade for decade in decades for step in steps]
             return [(at, label(at)) for at in places if self.low <= math.log10(at) <= self.high]
         step = 10 ** math.floor(math.log10(self.high))
-        step = next(step * part for part in (0.1, 0.2, 0.5, 1) if self.high / (step * part) <= 8)
+        step = next(step * part for part in (0.1, 0.2, 0.5, 1, 2) if self.high / (step * part) <= 8)
         return [(n * step, label(n * step)) for n in range(int(self.high / step) + 1)]
 
 

@@ -311,17 +311,18 @@ def markdown(args, results, rows, drawings, facts):
 def write(args, results, facts):
     """Prints the report, and writes it with its figures and plots if there is a place for them."""
     rows = judged(results)
+    if args.out:
+        # First of all: what was measured in an hour must outlive whatever is wrong below.
+        args.out.mkdir(parents=True, exist_ok=True)
+        figures = [{"case": case, "figure": figure, "server": server, "values": values}
+                   for (case, figure, server), values in results.figures.items()]
+        report = {**facts, "failed": results.failed, "troubles": results.troubles, "targets": rows, "figures": figures,
+                  "raw": results.raw}
+        (args.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     drawings = plots(results, args.servers)
     text = markdown(args, results, rows, drawings, facts)
     print(text)
-    if not args.out:
-        return
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "report.md").write_text(text)
-    for file, (_, drawing) in drawings.items():
-        (args.out / file).write_text(drawing)
-    figures = [{"case": case, "figure": figure, "server": server, "values": values}
-               for (case, figure, server), values in results.figures.items()]
-    report = {**facts, "failed": results.failed, "troubles": results.troubles, "targets": rows, "figures": figures,
-              "raw": results.raw}
-    (args.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    if args.out:
+        (args.out / "report.md").write_text(text)
+        for file, (_, drawing) in drawings.items():
+            (args.out / file).write_text(drawing)
