@@ -52,7 +52,7 @@ class Results:
         self.troubles = []
 
     def add(self, server, case, raw, figures):
-        self.raw.append({"server": server, "case": case, **raw})
+        self.raw.append({**raw, "server": server, "case": case})
         for figure, value in figures.items():
             self.figures.setdefault((case, figure, server), []).append(value)
         for run in runs(raw):

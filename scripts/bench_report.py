@@ -136,7 +136,7 @@ def target_table(rows):
         [row["case"], row["figure"], row["compared_with"], row["must"], row["aim"], short(row["reached"]), spread(row), row["ok"]]
         for row in rows
     ]
-    return table(header, cells)
+    return table(header, cells, words=3)
 
 
 def figure_table(results, cases, servers):
