@@ -1,4 +1,4 @@
-"""Servers to measure, started and ended one at a time, and the load generator."""
+"""Servers to measure, alone or three together, and the load generator."""
 
 import json
 import os
@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 REPO = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "zooid"
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")) / "release"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", CACHE / "target")) / "release"
 JAVA_VERSION = "3.9.5"
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -32,14 +33,6 @@ def say(text):
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
-def add_common_arguments(parser):
-    parser.add_argument("--zooid", default=str(TARGET / "zooid"), help="the binary (default: %(default)s)")
-    parser.add_argument("--bench", help="the generator's command (default: the bench verb of --zooid)")
-    parser.add_argument("--dir", type=Path, default=CACHE / "bench", help="where data goes (default: %(default)s)")
-    parser.add_argument("--heap", default="4g", help="-Xmx of Java (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write all figures there")
-
-
 def java_jars():
     """The jars of the release, from Maven Central the first time."""
     home = CACHE / "java" / JAVA_VERSION
@@ -50,10 +43,6 @@ def java_jars():
         fetch = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]
         subprocess.run(fetch, cwd=home, check=True, stdout=sys.stderr)
     return home / "lib" / "*"
-
-
-def java_version():
-    return subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines()[0]
 
 
 class Bench:
@@ -106,29 +95,28 @@ class Server:
             return [*self.bench.command, "echo", "--serve", "--listen", f"127.0.0.1:{self.port}"]
         return [self.args.zooid, "server", config]
 
-    def start(self, path="/"):
-        """Starts it and returns the milliseconds until it has answered a get of `path`."""
-        log = open(self.dir / "log", "ab")
+    def spawn(self):
+        """Starts it and returns when that was."""
         command = self.command()
-        since = time.time() * 1000
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.dir)
+        since = now_ms()
+        with open(self.dir / "log", "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.dir)
+        return since
+
+    def ready(self, since, path="/"):
+        """The milliseconds until it has answered a get of `path`."""
         try:
-            ready = self.bench("ready", *self.address(), "--json", "--path", path, "--since-ms", f"{since:.3f}")
+            return until_ready(self.bench, [self], since, path)
         except RuntimeError:
             self.kill()
             raise RuntimeError(f"{self.name} does not serve; see {self.dir}/log") from None
-        return ready["ready_ms"]
 
-    def address(self):
-        return ["--server", f"127.0.0.1:{self.port}"]
+    def start(self, path="/"):
+        return self.ready(self.spawn(), path)
 
     def run(self, verb, *args):
         """One measurement of this server."""
-        pid = ["--pid", self.process.pid]
-        figures = self.bench(verb, *self.address(), *pid, "--json", "--quiet", *args)
-        if self.process.poll() is not None:
-            raise RuntimeError(f"{self.name} died; see {self.dir}/log")
-        return figures
+        return measure(self.bench, [self], verb, *args)
 
     def kill(self):
         """As a power cut would, as far as a process can tell."""
@@ -143,12 +131,89 @@ class Server:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         # The log of a failure is worth keeping.
-        if sys.exc_info()[0] is None:
+        if error is None:
             self.remove()
         else:
             self.kill()
+
+
+class Ensemble:
+    """Three members on empty data directories."""
+
+    def __init__(self, name, args, bench):
+        numbers = [1, 2, 3]
+        lines = [f"server.{n}=127.0.0.1:{free_port()}:{free_port()}" for n in numbers]
+        lines += ["initLimit=10", "syncLimit=5", "4lw.commands.whitelist=*"]
+        self.name, self.bench, self.members = name, bench, []
+        for n in numbers:
+            own = SimpleNamespace(**{**vars(args), "dir": args.dir / f"member-{n}", "heap": args.member_heap})
+            member = Server(name, own, bench, lines)
+            (member.dir / "data" / "myid").write_text(f"{n}\n")
+            self.members.append(member)
+
+    def start(self, members=None):
+        # None of them serves before two run, so they are started together and then waited for.
+        for member, since in [(member, member.spawn()) for member in members or self.members]:
+            member.ready(since)
+
+    def running(self):
+        return [member for member in self.members if member.process]
+
+    def leader(self):
+        for member in self.running():
+            if "Mode: leader" in four_letters(member.port, b"srvr"):
+                return member
+        raise RuntimeError(f"{self.name}: nobody leads")
+
+    def run(self, verb, *args):
+        """One measurement of all that run; clients are spread over them."""
+        return measure(self.bench, self.running(), verb, *args)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for member in self.members:
+            member.__exit__(*error)
+
+
+def addresses(servers):
+    return ",".join(f"127.0.0.1:{server.port}" for server in servers)
+
+
+def measuring(bench, servers, verb, *args):
+    """Begins a measurement."""
+    pids = ",".join(str(server.process.pid) for server in servers)
+    return bench.start(verb, "--server", addresses(servers), "--pid", pids, "--json", "--quiet", *args)
+
+
+def measure(bench, servers, verb, *args):
+    figures = bench.finish(measuring(bench, servers, verb, *args))
+    for server in servers:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"{server.name} died; see {server.dir}/log")
+    return figures
+
+
+def until_ready(bench, servers, since, path, *args):
+    """The milliseconds until one of them has answered."""
+    about = ["--server", addresses(servers), "--path", path, "--since-ms", f"{since:.3f}", "--json"]
+    return bench("ready", *about, *args)["ready_ms"]
+
+
+def now_ms():
+    return time.time() * 1000
+
+
+def four_letters(port, word):
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        s.sendall(word)
+        answer = b""
+        while more := s.recv(4096):
+            answer += more
+    return answer.decode()
 
 
 def free_port():
@@ -157,31 +222,28 @@ def free_port():
         return s.getsockname()[1]
 
 
-def machine():
+def machine(args):
     """What the figures depend on."""
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    device = output("df", "--output=fstype,source", args.dir).splitlines()[-1].split()
     return {
         "cpu": model,
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "kernel": os.uname().release,
+        "device": f"{device[0]} on {device[1]}",
         "load": os.getloadavg()[0],
-        "java": java_version(),
     }
 
 
-def short(value):
-    """Three or four digits are enough."""
-    if value is None:
-        return "-"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def versions(args):
+    return {
+        "zooid": output(args.zooid, "--version").strip(),
+        "checkout": output("git", "-C", REPO, "describe", "--always", "--dirty").strip() or "unknown",
+        "zookeeper": JAVA_VERSION,
+        "java": subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines()[0],
+    }
 
 
-def table(header, rows):
-    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    for line in lines:
-        cells = [str(cell).ljust(width) if i < 2 else str(cell).rjust(width) for i, (cell, width) in enumerate(zip(line, widths))]
-        print("| " + " | ".join(cells) + " |")
+def output(*command):
+    return subprocess.run([*map(str, command)], capture_output=True, text=True).stdout

@@ -3,7 +3,8 @@
 //!
 //! At a fixed rate a latency counts from the moment the schedule wanted the request, not from when there was room to
 //! send it. Else a server that stops for a second spoils one sample per connection, where users would have sent
-//! thousands (coordinated omission). The report has both.
+//! thousands (coordinated omission). The report has both. What was due and never answered is counted apart, since no
+//! percentile shows it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -246,6 +247,7 @@ fn report(args: &Args, total: &Stats, before: Usage, after: Usage) -> Report {
         }
     }
     report.errors(&total.errors, total.lost);
+    report.number("unanswered", total.unanswered as f64, "requests");
     report.server(&args.target.pid, before, after, seconds, ops);
     report.own(total.cpu_seconds, seconds, ops);
     report
@@ -349,6 +351,11 @@ impl Pace {
     fn new(per_second: f64) -> Self {
         Self { interval: 1e9 / per_second, due: 0.0, turn: 0, blocked: false }
     }
+
+    /// How many requests the schedule wants before `until` that are not sent.
+    fn behind(&self, until: u64) -> u64 {
+        ((until as f64 - self.due) / self.interval).ceil().max(0.0) as u64
+    }
 }
 
 /// Waking up more often than this costs more than it improves the schedule.
@@ -379,13 +386,22 @@ struct Stats {
     completed: u64,
     errors: Errors,
     lost: u64,
+    /// Requests that the server never answered, or that there never was room to send.
+    unanswered: u64,
     cpu_seconds: f64,
 }
 
 impl Stats {
     fn new(kinds: usize) -> Self {
-        let latency = (0..kinds).map(|_| histogram()).collect();
-        Self { latency, since_sent: histogram(), completed: 0, errors: Errors::new(), lost: 0, cpu_seconds: 0.0 }
+        Self {
+            latency: (0..kinds).map(|_| histogram()).collect(),
+            since_sent: histogram(),
+            completed: 0,
+            errors: Errors::new(),
+            lost: 0,
+            unanswered: 0,
+            cpu_seconds: 0.0,
+        }
     }
 
     fn add(&mut self, other: Self) {
@@ -398,6 +414,7 @@ impl Stats {
             *self.errors.entry(code).or_default() += n;
         }
         self.lost += other.lost;
+        self.unanswered += other.unanswered;
         self.cpu_seconds += other.cpu_seconds;
     }
 }
@@ -503,13 +520,22 @@ impl Worker {
         Ok(())
     }
 
-    /// What was due within the window counts even if its reply comes later.
+    /// What was due within the window counts even if its reply comes later, or there is room for it only now.
     fn drain(&mut self, pool: &mut Pool) -> anyhow::Result<()> {
         let end = pool.now() + 5_000_000_000;
-        while self.lanes.iter().any(|lane| !lane.pending.is_empty()) && pool.now() < end {
+        while self.left() > 0 && pool.now() < end {
             pool.turn(Duration::from_millis(10), self)?;
+            self.pace(pool, pool.now());
+            self.redial(pool);
         }
+        self.stats.unanswered += self.left();
         Ok(())
+    }
+
+    /// Requests that are sent or should be, and have no reply.
+    fn left(&self) -> u64 {
+        let unsent = self.pace.as_ref().map_or(0, |pace| pace.behind(self.window.until));
+        unsent + self.lanes.iter().map(|lane| lane.pending.len() as u64).sum::<u64>()
     }
 
     fn tell(&mut self) {
@@ -677,6 +703,7 @@ impl Client for Worker {
         let lane = &mut self.lanes[conn];
         lane.live = false;
         lane.fresh = None;
+        self.stats.unanswered += lane.pending.len() as u64;
         lane.pending.clear();
         self.stats.lost += 1;
         self.plan.failed.fetch_add(1, Relaxed);
@@ -723,6 +750,16 @@ mod tests {
         let mut dice = Dice::new(1);
         let writes = (0..10_000).filter(|_| choose(&[9, 1], &mut dice) == 1).count();
         assert!((800..1_200).contains(&writes), "{writes}");
+    }
+
+    #[test]
+    fn a_schedule_knows_what_it_has_not_sent() {
+        let mut pace = Pace::new(1_000.0);
+        pace.due = 5_000_000.0;
+        assert_eq!(pace.behind(15_000_000), 10);
+        assert_eq!(pace.behind(15_000_001), 11);
+        assert_eq!(pace.behind(5_000_000), 0);
+        assert_eq!(pace.behind(0), 0);
     }
 
     #[test]

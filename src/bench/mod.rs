@@ -9,7 +9,7 @@
 //! - [`fill`]: many znodes, fast
 //! - [`sessions`]: connection storms, idle sessions
 //! - [`fanout`]: one change, many watchers
-//! - [`ready`]: how long until a server that is starting answers
+//! - [`ready`]: how long until a server that is starting answers, or one whose ensemble elects
 //! - [`echo`], [`sync`]: the limits of the machine, a bare echo server and a bare fdatasync
 //!
 //! Below them: [`pool`] moves frames ([`plain`] does where nothing is measured), [`wire`] makes them, [`names`] says where the znodes are, [`host`] asks the
@@ -53,7 +53,7 @@ enum What {
     Idle(sessions::IdleArgs),
     /// One znode, many watchers: how long until the last has heard of a change
     Watch(fanout::Args),
-    /// Wait until a starting server answers a request
+    /// Wait until one of the servers answers a request
     Ready(ready::Args),
     /// A bare echo server of the same frames: what the sockets of this machine allow
     Echo(echo::Args),

@@ -1,4 +1,5 @@
-//! How long a starting server takes until it answers a request: with a session, from its tree.
+//! How long until a server answers a request: with a session, from its tree. It may be starting, or be a member of an
+//! ensemble that has lost its leader.
 
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,9 @@ pub struct Args {
     /// The znode to ask for
     #[arg(long, default_value = "/")]
     path: String,
+    /// Set the znode's data instead of reading them: then an ensemble must have a leader
+    #[arg(long)]
+    write: bool,
     /// When the server was started, in milliseconds since 1970; now, if not given
     #[arg(long)]
     since_ms: Option<f64>,
@@ -25,12 +29,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let server = args.target.addresses()?[0];
+    let mut servers = args.target.addresses()?.into_iter().cycle();
     let since = args.since_ms.unwrap_or_else(now_ms);
     let end = since + args.patience.as_secs_f64() * 1e3;
-    let request = wire::get(1, &args.path, false);
+    let request = if args.write { wire::set(1, &args.path, b"ready") } else { wire::get(1, &args.path, false) };
     let mut patience = Duration::from_millis(50);
     loop {
+        let server = servers.next().expect("one at least");
         let answer = Plain::open(server, patience).and_then(|mut plain| {
             let answer = plain.ask(&request)?;
             let waited = now_ms() - since;

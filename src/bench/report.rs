@@ -47,7 +47,8 @@ impl Report {
         let at = |quantile| us(of.value_at_quantile(quantile));
         let (max, mean) = (us(of.max()), rounded(of.mean() / 1e3));
         let value = json!({
-            "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99.9": at(0.999), "max": max, "mean": mean,
+            "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99.9": at(0.999), "p99.99": at(0.9999), "max": max,
+            "mean": mean,
         });
         let mut line = String::new();
         for (label, us) in [("p50", at(0.5)), ("p90", at(0.9)), ("p99", at(0.99)), ("p99.9", at(0.999)), ("max", max)] {
