@@ -370,8 +370,8 @@ public final class KafkaCase {
 
     private void change(String topic) throws Exception {
         create(new NewTopic(topic, 2, (short) 2));
-        alter(new ConfigResource(ConfigResource.Type.TOPIC, topic), "max.message.bytes", "2000");
-        Check.equal("configuration", "2000", config("/config/topics/" + topic, "max.message.bytes"));
+        alter(new ConfigResource(ConfigResource.Type.TOPIC, topic), "retention.ms", "3600000");
+        Check.equal("configuration", "3600000", config("/config/topics/" + topic, "retention.ms"));
         new Flow(topic, 2, 1_000, 5).finish(2_000);
     }
 
