@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Apache Kafka on three servers, of which the leader is killed while records flow, and comes back.
+# Apache Kafka on three servers, of which the leader is killed while records flow, and comes back: twice.
 # shellcheck source-path=SCRIPTDIR/.. source=kafka/case.sh
 source "$CLIENTS/kafka/case.sh"
 settings SERVERS=3 LIMIT=240 SLOW=yes
