@@ -139,7 +139,8 @@ public final class Calls {
         String mapping = "/dubbo/mapping/" + Greeter.class.getName();
         Check.until("the instance is registered", () -> zk.exists("/services/provider", false) != null
                 && instances().equals(List.of(port)));
-        Check.until("the service has its application", () -> zk.exists(mapping, false) != null && text(mapping).equals("provider"));
+        Check.until("the service has its application", () -> zk.exists(mapping, false) != null
+                && text(mapping).equals("provider"));
         Check.until("the consumer is registered", () -> zk.exists(SERVICE + "/consumers", false) != null
                 && zk.getChildren(SERVICE + "/consumers", false).size() == 1);
         String consumer = SERVICE + "/consumers/" + zk.getChildren(SERVICE + "/consumers", false).get(0);
@@ -198,7 +199,8 @@ public final class Calls {
         Check.fails("RpcException", () -> greeter.greet("nobody"));
         provider = startProvider();
         Check.until("the new one answers", () -> answers().equals(Integer.toString(port)));
-        Check.until("the dead one is gone", () -> providers().equals(List.of(port)) && instances().equals(List.of(port)));
+        List<Integer> alone = List.of(port);
+        Check.until("the dead one is gone", () -> providers().equals(alone) && instances().equals(alone));
         calls();
     }
 

@@ -13,11 +13,11 @@ import org.apache.hadoop.ipc.ProtobufRpcEngine2;
 import org.apache.hadoop.ipc.RPC;
 import org.apache.hadoop.security.authorize.PolicyProvider;
 
-/** A service that is active or stands by, behind Hadoop's RPC, and its fail-over controller. Says what happens to it. */
+/** A service that is active or stands by, behind Hadoop's RPC, and its fail-over controller. Says what it is told. */
 final class Service implements HAServiceProtocol {
     private HAServiceState state = HAServiceState.STANDBY;
 
-    /** Service.main SERVERS PORT PORT-OF-THE-CONTROLLER PORT-OF-THE-OTHER CONTROLLER-OF-THE-OTHER [OPTION OF ZKFC...] */
+    /** Service SERVERS TARGET TARGET-OF-THE-OTHER [OPTION-OF-THE-CONTROLLER] */
     public static void main(String[] args) throws Exception {
         Child.endWithParent();
         Configuration conf = Target.configuration(args[0]);

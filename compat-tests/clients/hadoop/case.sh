@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Hadoop's fail-over controller: two services of which one is active, through kills, stops and a change of leader.
-settings SERVERS=3 LIMIT=240 SLOW=yes
+settings SERVERS=3 LIMIT=400 SLOW=yes
 
 software() {
     echo "Hadoop ZKFailoverController $(sed -n 's/.*<hadoop.version>\(.*\)<.*/\1/p' "$CLIENTS/hadoop/pom.xml")"
