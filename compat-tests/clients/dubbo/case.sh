@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Apache Dubbo: a provider and a consumer find each other through the registry, and are told by the config centre.
 
+settings SLOW=yes
+
 software() {
     echo "Dubbo $(sed -n 's/.*<dubbo.version>\(.*\)<.*/\1/p' "$CLIENTS/dubbo/pom.xml")"
 }
