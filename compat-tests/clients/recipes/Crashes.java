@@ -20,7 +20,7 @@ import org.apache.curator.retry.RetryNTimes;
 public final class Crashes {
     private static final int CLIENTS = 6;
     /** Uses of its recipe that every worker must have in each state of the ensemble. */
-    private static final int MORE = 3;
+    private static final int MORE = 10;
 
     private static final int SESSION_MS = 15_000;
     private static final Map<CuratorFramework, AtomicInteger> breaks = new ConcurrentHashMap<>();
