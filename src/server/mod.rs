@@ -230,7 +230,7 @@ pub struct Rounds {
     inputs: Vec<Input>,
     effects: Vec<Effect>,
     looked: Instant,
-    /// How long after `looked` somebody looks again.
+    /// How long after the end of the last round somebody looks again.
     wait: Duration,
     last_tick: Mono,
 }
@@ -302,9 +302,9 @@ impl Rounds {
         shared.admin.questions.answer(node);
         let deadline = node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
-        let look_by = Instant::now() + Duration::from_millis(until).min(LONGEST_WAIT);
-        self.wait = look_by - self.looked;
-        look_by
+        // Without what this round has taken: the process may have stood still in the middle of it.
+        self.wait = Duration::from_millis(until).min(LONGEST_WAIT);
+        Instant::now() + self.wait
     }
 }
 
