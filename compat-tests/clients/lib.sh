@@ -82,6 +82,14 @@ compile() { # CLASSPATH SOURCE... DIRECTORY
     javac -Xlint:all,-processing,-classfile -cp "$1" -d "$dir" "${@:2:$#-2}"
 }
 
+# The class path of the current case: its own sources, those named of clients/java, and the jars of its pom.
+class_path() { # SHARED_SOURCE...
+    local cp own
+    cp=$(jars "$CLIENTS/$CASE/pom.xml") || return
+    own=$(classes "$cp" "$CLIENTS/$CASE"/*.java "${@/#/$CLIENTS/java/}") || return
+    echo "$own:$cp"
+}
+
 # Apache ZooKeeper of the version that we replace: server, tools and client.
 apache_version() {
     sed -n 's/.*<zookeeper.version>\(.*\)<.*/\1/p' "$CLIENTS/java/zookeeper.xml"

@@ -6,17 +6,17 @@ software() {
     echo "Hadoop ZKFailoverController $(sed -n 's/.*<hadoop.version>\(.*\)<.*/\1/p' "$CLIENTS/hadoop/pom.xml")"
 }
 
-hadoop_classes() { # JARS
-    classes "$1" "$CLIENTS"/hadoop/*.java "$CLIENTS"/java/{Check,Child,Ensemble}.java
+hadoop_path() {
+    class_path Check.java Child.java Ensemble.java
 }
 
 prepare() {
     need_java
-    hadoop_classes "$(jars "$CLIENTS/hadoop/pom.xml")"
+    hadoop_path
 }
 
 run() {
     local cp
-    cp=$(jars "$CLIENTS/hadoop/pom.xml")
-    java "${JVM[@]}" -Dlog.level=INFO -cp "$(hadoop_classes "$cp"):$cp" Pair "$ZK" "$WORK" 2>"$WORK/pair.log"
+    cp=$(hadoop_path)
+    java "${JVM[@]}" -Dlog.level=INFO -cp "$cp" Pair "$ZK" "$WORK" 2>"$WORK/pair.log"
 }

@@ -6,17 +6,17 @@ software() {
     echo "Solr $(sed -n 's/.*<solr.version>\(.*\)<.*/\1/p' "$CLIENTS/solr/pom.xml")"
 }
 
-solr_classes() { # JARS
-    classes "$1" "$CLIENTS"/solr/*.java "$CLIENTS"/java/{Check,Child,Ensemble}.java
+solr_path() {
+    class_path Check.java Child.java Ensemble.java
 }
 
 prepare() {
     need_java
-    solr_classes "$(jars "$CLIENTS/solr/pom.xml")"
+    solr_path
 }
 
 run() {
     local cp
-    cp=$(jars "$CLIENTS/solr/pom.xml")
-    java "${JVM[@]}" -Dlog.level=WARN -Dsolr.log.dir="$WORK" -cp "$(solr_classes "$cp"):$cp" Cloud "$ZK" "$WORK" "$CLIENTS/solr/configset" 2>"$WORK/client.log"
+    cp=$(solr_path)
+    java "${JVM[@]}" -Dlog.level=WARN -Dsolr.log.dir="$WORK" -cp "$cp" Cloud "$ZK" "$WORK" "$CLIENTS/solr/configset" 2>"$WORK/client.log"
 }
