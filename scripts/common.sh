@@ -47,8 +47,9 @@ install_packages() {
 need_to_build() {
     command -v cargo >/dev/null 2>&1 || fail "cargo is missing: install Rust (https://rustup.rs) and try again"
     need c++ g++
-    if [ -z "${LIBCLANG_PATH:-}" ] && ! compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null \
-        && ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null; then
+    # libclang-cpp is another library, which has no C interface.
+    if [ -z "${LIBCLANG_PATH:-}" ] && [ -z "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][s0-9]*' \
+        || compgen -G '/usr/lib/*/libclang[.-][s0-9]*')" ]; then
         install_packages libclang-dev
     fi
 }
