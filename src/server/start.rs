@@ -50,8 +50,8 @@ pub const EXIT_UNEXPECTED: i32 = 1;
 /// Java: `ExitCode.INVALID_INVOCATION`.
 pub const EXIT_INVALID: i32 = 2;
 
-/// What this version can do beyond Java (design.md D16): nothing yet.
-const FEATURE_LEVEL: FeatureLevel = FeatureLevel(0);
+/// What this version can do beyond Java (design.md D16).
+const FEATURE_LEVEL: FeatureLevel = FeatureLevel::CUMULATIVE;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -861,8 +861,13 @@ impl Leader {
         if !self.is_established() {
             return;
         }
+        let level = self.rules.level;
         while let Some(entry) = self.outstanding.pop_front_if(|entry| entry.zxid <= agreed) {
+            let is_asked_for = self.syncs.front().is_some_and(|(zxid, _)| *zxid <= entry.zxid);
             for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_forwarded_to()) {
+                if link.is_cumulative(level) && entry.zxid < agreed && !is_asked_for {
+                    continue;
+                }
                 if link.must_hold_commits() {
                     link.held.push(entry.zxid);
                     continue;
@@ -1004,6 +1009,12 @@ impl Link {
 
     fn is_follower(&self) -> bool {
         self.learner.is_some_and(|who| who.kind == Role::Participant)
+    }
+
+    /// Whether a COMMIT stands for all before it as well, to a leader of this level.
+    fn is_cumulative(&self, level: Option<FeatureLevel>) -> bool {
+        let theirs = self.learner.and_then(|who| who.level);
+        self.is_follower() && theirs.min(level) >= Some(FeatureLevel::CUMULATIVE)
     }
 }
 

@@ -77,7 +77,7 @@ pub struct Learner {
     committed: Zxid,
     /// Proposed and not committed, in order.
     uncommitted: VecDeque<Zxid>,
-    /// Logged and to be acknowledged one by one, in order.
+    /// Logged and to be acknowledged, in order.
     unacknowledged: VecDeque<Zxid>,
     /// The last zxid that this sync brought.
     synced: Option<Zxid>,
@@ -480,6 +480,9 @@ impl Learner {
     }
 
     fn commit(&mut self, zxid: Zxid) -> Result<(), Fault> {
+        if self.is_cumulative() && self.uncommitted.back() >= Some(&zxid) {
+            while self.uncommitted.pop_front_if(|before| *before < zxid).is_some() {}
+        }
         if self.uncommitted.front() != Some(&zxid) {
             let expected = self.uncommitted.front().map_or("none".to_owned(), ToString::to_string);
             return Err(Fault::Protocol(format!("got COMMIT of {zxid} while the next proposal is {expected}")));
@@ -605,17 +608,20 @@ impl Learner {
         }
     }
 
-    /// One ACK for each: a Java leader counts them one by one.
+    /// One ACK for each: a Java leader counts them one by one. For a zooid the last one stands for all.
     fn acknowledge(&mut self, out: &mut Vec<Effect>) {
-        while let Some(zxid) = self
-            .unacknowledged
-            .front()
-            .copied()
-            .filter(|zxid| *zxid <= self.durable || planted::is(Bug::AckBeforeDurable))
-        {
-            self.unacknowledged.pop_front();
-            self.send(Packet::Ack { zxid }, out);
+        let durable = self.durable;
+        let mut next =
+            || self.unacknowledged.pop_front_if(|zxid| *zxid <= durable || planted::is(Bug::AckBeforeDurable));
+        let mut zxids: Vec<Zxid> = std::iter::from_fn(&mut next).collect();
+        if self.is_cumulative() {
+            zxids.drain(..zxids.len().saturating_sub(1));
         }
+        zxids.into_iter().for_each(|zxid| self.send(Packet::Ack { zxid }, out));
+    }
+
+    fn is_cumulative(&self) -> bool {
+        self.rules.level.min(self.leader_level) >= Some(FeatureLevel::CUMULATIVE)
     }
 
     /// The disk has answered: what came in the meantime is looked at.

@@ -205,6 +205,10 @@ const LEARNER_INFO_LEN: usize = 20;
 const TOUCHED_LEN: usize = 12;
 
 impl FeatureLevel {
+    /// An ACK and a COMMIT stand for all that was proposed before them as well, so that a batch has one of each.
+    /// Java wants one for every proposal.
+    pub const CUMULATIVE: Self = Self(1);
+
     fn write(level: Option<Self>, out: &mut BytesMut) {
         if let Some(Self(level)) = level {
             out.put_slice(&MARK);

@@ -81,6 +81,8 @@ pub struct EnsembleRules {
     pub sync_from_log: bool,
     pub leader_serves: bool,
     pub max_notification_ms: i64,
+    /// Bit `id` of a server that has no feature of ours.
+    pub is_older: u64,
 }
 
 /// The members 1 to `voters`, and the observers behind them.
@@ -1158,7 +1160,8 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
     let EnsembleRules { membership, init_limit, sync_limit, .. } = ensemble;
     let role = membership.members[&me].role;
     let text = membership.to_string();
-    let level = Some(FeatureLevel(0));
+    let is_older = ensemble.is_older >> me & 1 == 1;
+    let level = Some(if is_older { FeatureLevel(0) } else { FeatureLevel::CUMULATIVE });
     let (tick_ms, init_limit_ticks, sync_limit_ticks) = (rules.tick_ms, *init_limit, *sync_limit);
     assert!(role == Role::Participant || role == Role::Observer);
     MemberRules {

@@ -78,6 +78,12 @@ pub struct Swarm {
     pub idle_timeouts: u64,
 }
 
+/// Who runs the version before this one, a bit for each: mostly nobody.
+fn draw_older(seed: u64) -> u64 {
+    let r = &mut stream(seed, "versions");
+    if r.permille(700) { 0 } else { r.next() }
+}
+
 impl Swarm {
     pub fn draw(seed: u64) -> Self {
         let r = &mut stream(seed, "swarm");
@@ -113,6 +119,7 @@ impl Swarm {
             sync_from_log: r.permille(500),
             leader_serves: voters == 1 || r.permille(900),
             max_notification_ms: *r.pick(&[1000, 60_000]),
+            is_older: draw_older(seed),
         };
         let server = ServerRules { ensemble: (!alone).then_some(ensemble), ..server };
         let net = NetRules {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::history::History;
 use super::super::leader::{Leader, LeaderRules};
-use super::super::packet::{Forwarded, LearnerInfo, Packet, Touched};
+use super::super::packet::{FeatureLevel, Forwarded, LearnerInfo, Packet, Touched};
 use super::super::{Effect, Entry};
 use super::show::{self, entry, info, membership, z};
 use crate::id::{LinkId, Zxid};
@@ -467,6 +467,30 @@ fn a_quorum_commits_in_order() {
         assert_eq!(bench.ack(link, zxid), NOTHING);
     }
     assert_eq!(bench.ack(2, z(2, 4)), ["2 COMMIT 2:4", "3 COMMIT 2:4", "4 INFORM 2:4", "committed 2:4"]);
+}
+
+// design.md D16: a batch has one COMMIT for those who know that it stands for all, one for each transaction for others.
+#[test]
+fn a_commit_stands_for_all_before_it_among_equals() {
+    let level = Some(FeatureLevel::CUMULATIVE);
+    let mut bench = Bench::serving_by(LeaderRules { level, ..rules(3, 2) }, Zxid::ZERO, &[]);
+    bench.leader.on_link(bench.now, LinkId(3));
+    let info = LearnerInfo { level, ..info(3) };
+    bench.hear(3, Packet::FollowerInfo { accepted: 1, info });
+    bench.hear(3, Packet::AckEpoch { last: Zxid::ZERO, current: None });
+    assert_eq!(bench.ack(3, z(2, 0)), ["3 UPTODATE"]);
+    (1..=3).for_each(|_| drop(bench.propose()));
+    bench.durable(z(2, 3));
+    let expected = ["2 COMMIT 2:1", "2 COMMIT 2:2", "2 COMMIT 2:3", "3 COMMIT 2:3", "committed 2:3"];
+    assert_eq!(bench.ack(3, z(2, 3)), expected);
+    // But not past a SYNC.
+    bench.propose();
+    bench.leader.on_sync(LinkId(3), &mut bench.out);
+    (5..=6).for_each(|_| drop(bench.propose()));
+    bench.durable(z(2, 6));
+    let said = bench.ack(3, z(2, 6));
+    let third: Vec<&str> = said.iter().map(String::as_str).filter(|said| said.starts_with('3')).collect();
+    assert_eq!(third, ["3 COMMIT 2:4", "3 SYNC", "3 COMMIT 2:6"]);
 }
 
 // A follower that is in no list, and one that is an observer by the list.

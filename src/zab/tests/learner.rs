@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::Effect;
 use super::super::learner::{Learner, LearnerRules, Want};
-use super::super::packet::{Forwarded, Packet, Touched};
+use super::super::packet::{FeatureLevel, Forwarded, Packet, Touched};
 use super::show::{self, commit, inform, proposal, z};
 use crate::config::Role;
 use crate::id::{LinkId, Zxid};
@@ -32,7 +32,7 @@ impl Bench {
             sync_limit_ticks: 5,
             connect_limit_ticks: 3,
             config_version: 0,
-            level: None,
+            level: Some(FeatureLevel::CUMULATIVE),
         };
         let mut out = Vec::new();
         let learner = Learner::new(rules, 0, 1, LinkId(1), epochs, last, want, &mut out);
@@ -397,6 +397,35 @@ fn a_closed_link_ends_the_role() {
     assert_eq!(bench.hear(proposal(z(2, 1))), NOTHING);
     assert_eq!(bench.durable(z(2, 1)), NOTHING);
     assert_eq!(bench.wait(100 * TICK_MS), NOTHING);
+}
+
+// design.md D16: a zooid that leads has one ACK of a batch, and one COMMIT of it stands for all. Java's has each.
+#[test]
+fn a_batch_is_acknowledged_and_committed_as_one_among_equals() {
+    let equals = Some(FeatureLevel::CUMULATIVE);
+    for level in [None, Some(FeatureLevel(0)), equals] {
+        let mut bench = Bench::new(Role::Participant, z(1, 1), Want::Cheapest);
+        bench.connected();
+        bench.hear(Packet::LeaderInfo { epoch: 2, level });
+        bench.saved(EpochFile::Accepted, 2);
+        bench.hear(Packet::Diff { zxid: z(1, 1) });
+        bench.hear(new_leader());
+        bench.saved(EpochFile::Current, 2);
+        bench.hear(Packet::UpToDate);
+        bench.hear_all((1..=4).map(|n| proposal(z(2, n))));
+        let (acked, committed) = (bench.durable(z(2, 3)), bench.hear(Packet::Commit { zxid: z(2, 3) }));
+        if level == equals {
+            assert_eq!(acked, ["1 ACK 2:3"]);
+            assert_eq!(committed, ["committed 2:3"]);
+            assert_eq!(bench.durable(z(2, 4)), ["1 ACK 2:4"]);
+            // What is committed already.
+            let again = bench.hear(Packet::Commit { zxid: z(2, 3) });
+            Bench::died(&again, &format!("got COMMIT of {} while the next proposal is {}", z(2, 3), z(2, 4)));
+        } else {
+            assert_eq!(acked, ["1 ACK 2:1", "1 ACK 2:2", "1 ACK 2:3"]);
+            Bench::died(&committed, &format!("got COMMIT of {} while the next proposal is {}", z(2, 3), z(2, 1)));
+        }
+    }
 }
 
 // 9.1, 28.
