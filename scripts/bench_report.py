@@ -283,7 +283,7 @@ def markdown(args, results, rows, drawings, facts):
             out += [f"## {title}", *found]
     for title, cases, servers in [
         ("The leader is killed", ["failover"], real),
-        ("Sessions and watches", [*GROUPS["sessions"], "idle-100000"], real),
+        ("Sessions and watches", [*GROUPS["sessions"], "idle-100000"], args.servers),
         ("Memory and restart", sizes, real),
         ("Background work", ["tail", "tail-10000000"], real),
         ("A member joins", ["join"], real),

@@ -168,7 +168,7 @@ impl Namespaces {
         {
             return summary.add(bytes);
         }
-        let length = below_root.find('/').unwrap_or(below_root.len());
+        let length = below_root.bytes().position(|byte| byte == b'/').unwrap_or(below_root.len());
         let namespace = &below_root[..length];
         if namespace.is_empty() {
             return;

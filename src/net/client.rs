@@ -7,6 +7,7 @@
 //!
 //! Java: `NIOServerCnxn`, `ZooKeeperServer.processPacket`, `processConnectRequest`.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use jute::records::proto as wire;
 use jute::{Reader, Record};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::io::poll_read_buf;
@@ -46,8 +48,8 @@ const MAX_UNDER_WAY: usize = 4096;
 /// Reads that may wait before a further write of the same client goes on its way: all of them have to be
 /// answered together then, whether the client reads or not.
 const MAX_READS_BEFORE_WRITE: usize = 32;
-/// Bytes of a reply to most reads, its data aside.
-const USUAL_REPLY: usize = 128;
+/// Bytes of a reply to most reads.
+const USUAL_REPLY: usize = 256;
 /// What a closing connection still has to send may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -225,7 +227,7 @@ impl Task<'_> {
                     biased;
                     turn = poll_fn(turn), if waits => Event::Turn(turn),
                     event = poll_fn(|cx| io.poll(cx)) => event,
-                    () = conn.wake.notified() => Event::Woken,
+                    () = poll_fn(|cx| conn.poll_woken(cx)) => Event::Woken,
                     () = &mut connected, if phase == Phase::Fresh => return End::NoSession,
                 }
             };
@@ -716,18 +718,32 @@ struct Io<'a> {
     read_size: usize,
 }
 
+thread_local! {
+    /// What is read into while nothing waits in a connection's own buffer: in the processor's caches, unlike one that
+    /// was made for this read.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
+
 impl Io<'_> {
-    /// Writes first, then reads; a buffer to read into is taken only once something has arrived.
+    /// Writes first, then reads; a connection's own buffer is taken only once something has arrived.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if !self.sending.is_empty()
             && let Poll::Ready(written) = poll_write(self.output, cx, self.sending)
         {
             return Poll::Ready(Event::Written(written));
         }
-        if self.may_read && self.input.as_ref().poll_read_ready(cx).is_ready() {
-            self.inbox.reserve(self.read_size);
-            return poll_read_buf(Pin::new(&mut *self.input), cx, self.inbox).map(Event::Read);
+        match self.may_read {
+            false => Poll::Pending,
+            true if self.inbox.is_empty() => SCRATCH.with_borrow_mut(|scratch| {
+                let mut read = ReadBuf::new(&mut scratch[..self.read_size]);
+                let polled = Pin::new(&mut *self.input).poll_read(cx, &mut read);
+                self.inbox.extend_from_slice(read.filled());
+                polled.map_ok(|()| read.filled().len()).map(Event::Read)
+            }),
+            true => {
+                self.inbox.reserve(self.read_size);
+                poll_read_buf(Pin::new(&mut *self.input), cx, self.inbox).map(Event::Read)
+            }
         }
-        Poll::Pending
     }
 }

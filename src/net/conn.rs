@@ -6,13 +6,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
+use atomic_waker::AtomicWaker;
 use bytes::{Buf, BytesMut};
 use foldhash::fast::RandomState;
 use jute::Writer;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::Notify;
 
 use crate::acl::Identity;
 use crate::id::{ConnId, SessionId, Zxid};
@@ -168,8 +169,10 @@ pub struct Conn {
     /// When it was accepted, in wall milliseconds.
     pub established_ms: i64,
     pub state: Mutex<State>,
-    /// Wakes the connection's task: there is something to send, or to stop for.
-    pub wake: Notify,
+    /// The connection's task: there is something to send, or to stop for.
+    task: AtomicWaker,
+    /// The task has not heard of it yet.
+    is_called: AtomicBool,
     pub session: AtomicI64,
     pub timeout_ms: AtomicI32,
     /// When the last frame was read; `HEARD_NOTHING` since the last report to the Node.
@@ -200,7 +203,8 @@ impl Conn {
                 sent_read_only: false,
                 asked_session: SessionId::NONE,
             }),
-            wake: Notify::new(),
+            task: AtomicWaker::new(),
+            is_called: AtomicBool::new(false),
             session: AtomicI64::new(0),
             timeout_ms: AtomicI32::new(0),
             touched: AtomicI64::new(HEARD_NOTHING),
@@ -243,8 +247,16 @@ impl Conn {
     pub fn wake_up(&self) {
         self.woken.store(false, Ordering::Relaxed);
         if !self.state.lock().send_at_once() {
-            self.wake.notify_one();
+            self.is_called.store(true, Ordering::Release);
+            self.task.wake();
         }
+    }
+
+    /// For the task: whether it was called since this was ready last.
+    pub fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // First, so that a call between the two lines wakes it again.
+        self.task.register(cx.waker());
+        if self.is_called.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The session's address as Java prints it, with the slash that has nothing before it.

@@ -26,7 +26,12 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
         any_address(endpoint.port).into()
     } else {
         use std::net::ToSocketAddrs;
-        let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
+        let host = endpoint.host.as_str();
+        let resolved = (host, endpoint.port).to_socket_addrs().or_else(|error| match host.split_once('%') {
+            // The system knows a zone only with link-local addresses; Java takes one with any, as in ::1%lo.
+            Some((address, _)) => (address, endpoint.port).to_socket_addrs(),
+            None => Err(error),
+        });
         resolved.with_context(|| format!("clientPortAddress={}: unknown host", endpoint.host))?.collect()
     };
     let mut last = None;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
@@ -39,6 +39,20 @@ struct Batch {
     last: Zxid,
     records: Bytes,
     queued: Instant,
+}
+
+impl Batch {
+    /// Takes the batches that stand behind it, so that all of them are one write, and says how many it is now.
+    fn join(&mut self, behind: &mut VecDeque<Job>) -> u64 {
+        let mut batches = 1;
+        while let Some(Job::Append(next)) = behind.pop_front_if(|job| matches!(job, Job::Append(_))) {
+            let mut records = BytesMut::from(std::mem::take(&mut self.records));
+            records.extend_from_slice(&next.records);
+            (self.last, self.records) = (next.last, records.freeze());
+            batches += 1;
+        }
+        batches
+    }
 }
 
 /// Each is carried out once everything before it is durable, and answered.
@@ -129,7 +143,7 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
     let mut dropping = false;
     let mut marked = Instant::now();
     loop {
-        let jobs = queue.take();
+        let mut jobs = queue.take();
         if jobs.is_empty() && queue.stopping.load(Ordering::Acquire) {
             or_die(storage.write_durable_mark());
             return;
@@ -140,8 +154,8 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
         }
         let began = Instant::now();
         let mut flush = LogFlush::default();
-        for job in jobs {
-            let Batch { first, last, records, queued } = match job {
+        while let Some(job) = jobs.pop_front() {
+            let mut batch = match job {
                 Job::Append(batch) => batch,
                 Job::Member(job) => {
                     sync(shared, queue, &mut storage, began, &mut flush);
@@ -157,9 +171,10 @@ pub fn run(shared: &Shared, queue: &LogQueue, mut storage: Storage) {
                 continue;
             }
             if flush.batches == 0 {
-                flush.waited = began - queued;
+                flush.waited = began - batch.queued;
             }
-            flush.batches += 1;
+            flush.batches += batch.join(&mut jobs);
+            let Batch { first, last, records, .. } = batch;
             let before = storage.file();
             match storage.append(first, last, &records) {
                 Ok(()) => {
