@@ -62,12 +62,13 @@ pub struct Member {
     seen_at: Option<Ports>,
     runs: bool,
     is_paused: bool,
-    /// Known once it has joined.
-    forgiven: Cell<Option<Forgiven>>,
+    forgiven: Cell<Forgiven>,
+    /// It may not have joined again.
+    joins: Cell<bool>,
 }
 
 /// What is no fault of a Java member's digests. A Java leader's snapshot holds parts of what follows it, and a
-/// Java member compares digests all the same while it catches up.
+/// Java member compares digests all the same while it catches up. A snapshot of ours is of one zxid.
 #[derive(Clone, Copy, Debug, Default)]
 struct Forgiven {
     /// It had joined here.
@@ -123,6 +124,7 @@ impl Ensemble {
                 runs: false,
                 is_paused: false,
                 forgiven: Cell::default(),
+                joins: Cell::default(),
             };
             (sid, member)
         });
@@ -202,6 +204,7 @@ impl Ensemble {
         member.runs = true;
         member.is_paused = false;
         member.forgiven = Cell::default();
+        member.joins = Cell::new(true);
     }
 
     /// Starts the members and does not wait for them.
@@ -270,6 +273,7 @@ impl Ensemble {
         if member.is_paused {
             member.server.signal("CONT");
             member.is_paused = false;
+            member.joins = Cell::new(true);
         }
     }
 
@@ -347,16 +351,19 @@ impl Ensemble {
                 Err(format!("{leader} leads and has {found:?} in step, not {followers} and {observers}"))
             }
         });
-        running.iter().for_each(|sid| self.forgive(*sid));
+        running.iter().for_each(|sid| self.forgive(*sid, leader));
         leader
     }
 
-    fn forgive(&self, sid: i64) {
+    fn forgive(&self, sid: i64, leader: i64) {
         let member = self.member(sid);
-        if member.forgiven.get().is_none() && *member.server.kind() != Kind::Zooid {
-            let forgiven = self.figure(sid, MISMATCHES).zip(self.status(sid));
-            let forgiven = forgiven.map(|(mismatches, status)| Forgiven { zxid: status.zxid, mismatches });
-            member.forgiven.set(forgiven);
+        let is_java = |sid: i64| *self.member(sid).server.kind() != Kind::Zooid;
+        if member.joins.take()
+            && is_java(sid)
+            && is_java(leader)
+            && let Some((mismatches, status)) = self.figure(sid, MISMATCHES).zip(self.status(sid))
+        {
+            member.forgiven.set(Forgiven { zxid: status.zxid, mismatches });
         }
     }
 
@@ -435,10 +442,16 @@ impl Ensemble {
         let mut all: BTreeMap<i64, (i64, String)> = BTreeMap::new();
         let mut compared = 0;
         for sid in self.running() {
-            let forgiven = self.member(sid).forgiven.get().unwrap_or_default();
+            let forgiven = self.member(sid).forgiven.get();
             let mismatches = self.figure(sid, MISMATCHES);
             let is_same = mismatches == Some(forgiven.mismatches);
-            assert!(is_same, "member {sid} found {mismatches:?} other digests than its own\n{}", self.logs());
+            assert!(
+                is_same,
+                "member {sid} found {mismatches:?} other digests than its own, not {}\n{}\n{}",
+                forgiven.mismatches,
+                self.around_mismatches(sid),
+                self.logs()
+            );
             let answer = self.server(sid).word("hash").expect("hash is answered");
             for (zxid, digest) in answer.lines().filter_map(|line| line.split_once(": ")) {
                 let zxid = i64::from_str_radix(zxid, 16).expect("a zxid in hex");
@@ -450,6 +463,15 @@ impl Ensemble {
             }
         }
         compared
+    }
+
+    /// What a member says when it finds another digest, and what it has synchronised with before.
+    fn around_mismatches(&self, sid: i64) -> String {
+        let log = self.server(sid).whole_log();
+        let says = ["igest", "LEADING", "FOLLOWING", "Getting a", "Truncating", "UPTODATE"];
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().filter(|line| says.iter().any(|word| line.contains(word))).collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     /// Polls until there is an answer, and fails with the last reason why there is none.
