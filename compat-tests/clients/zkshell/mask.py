@@ -41,6 +41,7 @@ class Mask:
         text = re.sub(r"0x[123][0-9a-f]{14}\b", "0xSESSION", text)
         # How often they elected a leader is not the matter here; what came since is.
         text = re.sub(r"(0x0*|version=)[1-9](00000[0-9a-f]{3})\b", r"\1E\2", text)
+        text = re.sub(r"\b3\.9\.5-\S+, built on .*", "VERSION", text)
         # Counts with the pings in them, and times.
         return re.sub(r"\b(recved|sent|est|lresp|llat|minlat|avglat|maxlat)=\d+", r"\1=N", text)
 
