@@ -1,0 +1,63 @@
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+
+/** A nimbus or a supervisor: its configuration, and its process as the launcher of a distribution starts it. */
+final class Daemon {
+    final String name;
+    private final Path work;
+    private final String main;
+    private Process process;
+
+    Daemon(String name, Path work, String main, Map<String, Object> shared, Map<String, Object> own)
+            throws IOException {
+        this.name = name;
+        this.work = work;
+        this.main = main;
+        Map<String, Object> all = new TreeMap<>(shared);
+        all.putAll(own);
+        all.put("storm.local.dir", work.resolve(name + "-data"));
+        all.put("storm.metricstore.rocksdb.location", work.resolve(name + "-metrics"));
+        write(conf().resolve("storm.yaml"), all);
+    }
+
+    /** Lists are in brackets in YAML, as they are in Java. */
+    static void write(Path file, Map<String, Object> configuration) throws IOException {
+        List<String> lines = new ArrayList<>();
+        configuration.forEach((key, value) -> lines.add(key + ": " + value));
+        Files.createDirectories(file.getParent());
+        Files.write(file, lines);
+    }
+
+    private Path conf() {
+        return work.resolve(name + "-conf");
+    }
+
+    void start() throws IOException {
+        Path home = work.resolve("storm");
+        ProcessBuilder builder = new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-Xmx160m",
+                "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Ddaemon.name=" + name, "-Dstorm.home=" + home,
+                "-Dstorm.log.dir=" + work.resolve(name + "-logs"),
+                "-Dlog4j.configurationFile=" + home.resolve("log4j2/cluster.xml"),
+                "-cp", home + "/lib/*:" + home + "/extlib/*:" + conf(), main)
+                .redirectErrorStream(true)
+                .redirectOutput(ProcessBuilder.Redirect.appendTo(work.resolve(name + ".log").toFile()));
+        // Where workers find it too.
+        builder.environment().put("STORM_CONF_DIR", conf().toString());
+        process = builder.start();
+    }
+
+    void kill() throws InterruptedException {
+        process.destroyForcibly();
+        Check.that(name + " does not end", process.waitFor(Check.DEADLINE_S, TimeUnit.SECONDS));
+    }
+
+    boolean runs() {
+        return process.isAlive();
+    }
+}
