@@ -1,3 +1,4 @@
+import java.io.InputStream;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -7,17 +8,23 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.storm.StormSubmitter;
+import org.apache.storm.blobstore.AtomicOutputStream;
+import org.apache.storm.blobstore.BlobStoreAclHandler;
+import org.apache.storm.blobstore.ClientBlobStore;
 import org.apache.storm.generated.Assignment;
 import org.apache.storm.generated.ClusterSummary;
+import org.apache.storm.generated.ErrorInfo;
 import org.apache.storm.generated.KillOptions;
 import org.apache.storm.generated.Nimbus;
 import org.apache.storm.generated.NimbusSummary;
 import org.apache.storm.generated.RebalanceOptions;
+import org.apache.storm.generated.SettableBlobMeta;
 import org.apache.storm.generated.SupervisorInfo;
 import org.apache.storm.generated.TopologySummary;
 import org.apache.storm.shade.org.apache.zookeeper.KeeperException;
@@ -50,16 +57,22 @@ public final class Cluster {
     private Stream second;
 
     public static void main(String[] args) throws Exception {
-        Runtime.getRuntime().addShutdownHook(new Thread(
-                () -> ProcessHandle.current().descendants().forEach(ProcessHandle::destroyForcibly)));
         Cluster test = new Cluster(args[0], Path.of(args[1]));
+        Runtime.getRuntime().addShutdownHook(new Thread(test::killAll));
         Check.step("two nimbuses and a supervisor", test::start);
         Check.step("a topology", test::topology);
-        Check.step("the leader of the ensemble is killed", test::leader);
-        Check.step("the nimbus that leads is killed", test::nimbus);
+        Check.step("errors of the workers", test.steadily(test::errors));
+        Check.step("deactivated and activated", test.steadily(test::pause));
+        Check.step("the leader of the ensemble is killed", test.steadily(test::leader));
+        Check.step("the nimbus that leads is killed", test.steadily(test::nimbus));
         Check.step("the other one rebalances", test::rebalance);
-        Check.step("the other one takes a second topology", test::another);
-        Check.step("the one that was killed comes back", test::back);
+        Check.step("the other one takes a second topology", test.steadily(test::another));
+        Check.step("the one that was killed comes back", test.steadily(test::back));
+        Check.step("a blob is copied, changed and deleted", test.steadily(test::blob));
+        Check.step("the nimbus that leads is stopped, and goes on", test.steadily(test::stopped));
+        Check.step("the leader and the nimbus that leads are killed at once", test.steadily(test::both));
+        Check.step("the supervisor is killed", test.steadily(test::supervisor));
+        Check.step("two of three servers are killed", test.steadily(test::majority));
         Check.step("topologies are killed", test::ends);
         System.exit(0);
     }
@@ -67,6 +80,14 @@ public final class Cluster {
     private Cluster(String servers, Path work) {
         this.servers = servers;
         this.work = work;
+    }
+
+    /** Daemons and workers. The latter are nobody's children once their supervisor has been killed. */
+    private void killAll() {
+        String mark = "-Dstorm.home=" + work.resolve("storm");
+        ProcessHandle.allProcesses()
+                .filter(process -> process.info().commandLine().orElse("").contains(mark))
+                .forEach(ProcessHandle::destroyForcibly);
     }
 
     /** A nimbus. In ZooKeeper it has the name of its host, so each has a host of its own. */
@@ -191,6 +212,10 @@ public final class Cluster {
         return queue;
     }
 
+    private static List<String> sorted(List<String> names) {
+        return names.stream().sorted().toList();
+    }
+
     private Assignment assignment(String id) throws Exception {
         return Utils.deserialize(data("/assignments/" + id), Assignment.class);
     }
@@ -303,12 +328,33 @@ public final class Cluster {
 
     // ---- the story ----
 
+    /** Whatever happens, what runs already is not started anew. */
+    private Check.Body steadily(Check.Body body) {
+        return () -> {
+            List<Stream> running = second == null ? List.of(first) : List.of(first, second);
+            List<Integer> before = starts(running);
+            body.run();
+            Check.equal("starts of " + running, before, starts(running));
+        };
+    }
+
+    private static List<Integer> starts(List<Stream> streams) throws Exception {
+        List<Integer> starts = new ArrayList<>();
+        for (Stream stream : streams) {
+            starts.add(stream.starts());
+        }
+        return starts;
+    }
+
     private void submit(Stream stream, int copies) throws Exception {
         Map<String, Object> conf = new HashMap<>();
         conf.put("topology.workers", 1);
         conf.put("topology.max.spout.pending", 100);
         conf.put("topology.message.timeout.secs", 15);
-        // The submission ends when so many nimbuses have the code.
+        conf.put("topology.max.error.report.per.interval", 100);
+        // By its watch alone does a worker learn of a change soon enough.
+        conf.put("task.refresh.poll.secs", 3600);
+        // The submission ends when so many nimbuses have some of the code.
         conf.put("topology.min.replication.count", copies);
         // What a nimbus has in its own configuration would go to the workers otherwise.
         conf.put("nimbus.thrift.port", client.get("nimbus.thrift.port"));
@@ -327,19 +373,30 @@ public final class Cluster {
     /** The code of a topology is at these nimbuses, say its nodes. */
     private boolean code(String id, Master... masters) throws Exception {
         for (String blob : List.of("stormjar.jar", "stormcode.ser", "stormconf.ser")) {
-            Set<String> holders = new TreeSet<>();
-            for (String child : children("/blobstore/" + id + "-" + blob)) {
-                holders.add(child.split(":")[0]);
-            }
             Set<String> expected = new TreeSet<>();
             for (Master master : masters) {
                 expected.add(master.host);
             }
-            if (!holders.equals(expected)) {
+            if (!holders(id + "-" + blob).keySet().equals(expected)) {
                 return false;
             }
         }
         return true;
+    }
+
+    /** The nimbuses that have a blob, and in which version. */
+    private Map<String, Integer> holders(String key) throws Exception {
+        Map<String, Integer> holders = new TreeMap<>();
+        for (String child : children("/blobstore/" + key)) {
+            holders.put(child.split(":")[0], Integer.parseInt(child.substring(child.lastIndexOf('-') + 1)));
+        }
+        return holders;
+    }
+
+    /** Both have a blob, in the same version. */
+    private boolean copied(String key) throws Exception {
+        Map<String, Integer> holders = holders(key);
+        return holders.size() == 2 && holders.get(a.host).equals(holders.get(b.host));
     }
 
     private void topology() throws Exception {
@@ -347,7 +404,7 @@ public final class Cluster {
         submit(first, 2);
         String id = id(first);
         Check.equal("topologies", List.of(id), children("/storms"));
-        Check.that("the code is not at both", code(id, a, b));
+        until("both have the code", () -> code(id, a, b));
         flows(first);
         Check.equal("assignments", List.of(id), children("/assignments"));
         Check.equal("slots of the topology", 1, ports(id).size());
@@ -357,8 +414,42 @@ public final class Cluster {
         }
     }
 
+    private void errors() throws Exception {
+        String id = id(first);
+        first.feedNegative(15);
+        allSeen(first);
+        List<String> expected = new ArrayList<>();
+        // Storm keeps the last ten.
+        for (int i = 5; i < 15; i++) {
+            expected.add("e%010d".formatted(i));
+        }
+        until("the last errors are there", () -> sorted(children("/errors/" + id + "/square")).equals(expected));
+        Map<String, List<ErrorInfo>> errors = ask(b, nimbus -> nimbus.getTopologyInfo(id)).get_errors();
+        Check.equal("errors", expected.size(), errors.get("square").size());
+        for (ErrorInfo error : errors.get("square")) {
+            Check.that(error.toString(), error.get_error().contains("is negative"));
+        }
+    }
+
+    private void pause() throws Exception {
+        ask(leading(), nimbus -> {
+            nimbus.deactivate("first");
+            return null;
+        });
+        until("the source is told", () -> first.state().equals("inactive"));
+        Check.that("it is active", topologies(leading()).contains("first INACTIVE"));
+        first.feed(500);
+        Check.equal("numbers that have not come out", 500L, first.missing());
+        ask(leading(), nimbus -> {
+            nimbus.activate("first");
+            return null;
+        });
+        allSeen(first);
+        Check.equal("state of the source", "active", first.state());
+        Check.that("it is not active", topologies(leading()).contains("first ACTIVE"));
+    }
+
     private void leader() throws Exception {
-        int starts = first.starts();
         Set<Long> before = owners();
         first.feed(200);
         String member = Ensemble.killLeader();
@@ -367,15 +458,15 @@ public final class Cluster {
         until("one leads", () -> leads(a, b) || leads(b, a));
         Check.equal("sessions of the daemons", before, owners());
         flows(first);
+        // The watch of the worker is with another server now.
+        pause();
         Ensemble.restart(member);
         until("one leads", () -> leads(a, b) || leads(b, a));
         Check.equal("sessions of the daemons", before, owners());
         flows(first);
-        Check.equal("starts", starts, first.starts());
     }
 
     private void nimbus() throws Exception {
-        int starts = first.starts();
         String id = id(first);
         byte[] assigned = data("/assignments/" + id);
         Master dead = leading();
@@ -387,7 +478,6 @@ public final class Cluster {
         until("it has the topology", () -> topologies(other).equals(Set.of("first ACTIVE")));
         Check.equal("id", id, id(first));
         Check.equal("assignment", Utils.deserialize(assigned, Assignment.class), assignment(id));
-        Check.equal("starts", starts, first.starts());
         // From here on, a is the one that is down.
         a = dead;
         b = other;
@@ -432,6 +522,90 @@ public final class Cluster {
         flows(second);
     }
 
+    private void blob() throws Exception {
+        String key = "blob-of-the-case";
+        try (ClientBlobStore store = Utils.getClientBlobStore(client)) {
+            try (AtomicOutputStream out =
+                    store.createBlob(key, new SettableBlobMeta(BlobStoreAclHandler.WORLD_EVERYTHING))) {
+                out.write("one".getBytes(StandardCharsets.UTF_8));
+            }
+            until("both have the blob", () -> copied(key));
+            int version = holders(key).get(a.host);
+            try (AtomicOutputStream out = store.updateBlob(key)) {
+                out.write("two".getBytes(StandardCharsets.UTF_8));
+            }
+            until("both have the change", () -> copied(key) && holders(key).get(a.host) > version);
+            try (InputStream in = store.getBlob(key)) {
+                Check.equal("blob", "two", new String(in.readAllBytes(), StandardCharsets.UTF_8));
+            }
+            store.deleteBlob(key);
+        }
+        until("it is gone", () -> nodes(key).isEmpty());
+    }
+
+    /** A new session does what the old one did. */
+    private void stopped() throws Exception {
+        Master frozen = leading();
+        Master other = frozen == a ? b : a;
+        long before = owner("/nimbuses/" + frozen.host);
+        frozen.daemon.signal("STOP");
+        until("the other one leads", () -> leads(other));
+        flows(first);
+        flows(second);
+        frozen.daemon.signal("CONT");
+        until("it follows", () -> leads(other, frozen));
+        Check.that("the session that was over goes on", owner("/nimbuses/" + frozen.host) != before);
+        until("it has the topologies", () -> topologies(frozen).equals(Set.of("first ACTIVE", "second ACTIVE")));
+        flows(first);
+    }
+
+    private void both() throws Exception {
+        Master dead = leading();
+        Master other = dead == a ? b : a;
+        String member = Ensemble.killLeader();
+        dead.daemon.kill();
+        flows(first);
+        flows(second);
+        until("the other one leads", () -> leads(other));
+        Ensemble.restart(member);
+        dead.daemon.start();
+        until("it follows", () -> leads(other, dead));
+        until("it has the topologies", () -> topologies(dead).equals(Set.of("first ACTIVE", "second ACTIVE")));
+        flows(first);
+        flows(second);
+    }
+
+    /** Workers go on without it, and are its own again when it is back. */
+    private void supervisor() throws Exception {
+        long before = owner("/supervisors/" + supervisorId);
+        supervisor.kill();
+        until("its session is over", () -> children("/supervisors").isEmpty());
+        flows(first);
+        flows(second);
+        supervisor.start();
+        until("it is back", () -> children("/supervisors").equals(List.of(supervisorId)));
+        Check.that("the old session goes on", owner("/supervisors/" + supervisorId) != before);
+        flows(first);
+        flows(second);
+        Check.equal("slots", 2, ports(id(first)).size());
+    }
+
+    /** Without a quorum nothing can be changed, but what runs goes on. */
+    private void majority() throws Exception {
+        String member = Ensemble.killLeader();
+        String other = member.equals("1") ? "2" : "1";
+        String left = Integer.toString(6 - Integer.parseInt(member) - Integer.parseInt(other));
+        Ensemble.lever("kill_member " + other + "; while [[ -n $(mode_of " + left + ") ]]; do sleep 0.1; done");
+        flows(first);
+        flows(second);
+        Ensemble.lever("start_member " + member);
+        Ensemble.restart(other);
+        until("one leads", () -> leads(a, b) || leads(b, a));
+        until("there is a supervisor", () -> children("/supervisors").equals(List.of(supervisorId)));
+        pause();
+        flows(second);
+    }
+
     private void kill(Stream stream) throws Exception {
         KillOptions options = new KillOptions();
         options.set_wait_secs(0);
@@ -443,16 +617,20 @@ public final class Cluster {
 
     private void ends() throws Exception {
         String id = id(first);
+        String other = id(second);
         Set<Long> processes = first.processes(0);
-        Check.that("nodes of the topology", nodes(id).size() >= 5);
+        List<String> known = nodes(id);
+        for (String path : List.of("/storms/" + id, "/assignments/" + id, "/errors/" + id,
+                "/blobstore/" + id + "-stormcode.ser", "/blobstoremaxkeysequencenumber/" + id + "-stormcode.ser")) {
+            Check.that(path + " is missing in " + known, known.contains(ROOT + path));
+        }
         kill(first);
-        until("no node of it is left: " + nodes(id), () -> nodes(id).isEmpty());
+        until("no node of it is left", () -> nodes(id).isEmpty());
         until("its workers have ended",
                 () -> processes.stream().noneMatch(pid -> ProcessHandle.of(pid).isPresent()));
         Check.equal("topologies", Set.of("second ACTIVE"), topologies(a));
         flows(second);
         kill(second);
-        String other = children("/storms").isEmpty() ? "second" : children("/storms").get(0);
         until("no node of it is left", () -> nodes(other).isEmpty());
         for (String parent : List.of("/storms", "/assignments", "/blobstore", "/errors")) {
             Check.equal("children of " + parent, List.of(), children(parent));

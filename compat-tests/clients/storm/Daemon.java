@@ -57,6 +57,12 @@ final class Daemon {
         Check.that(name + " does not end", process.waitFor(Check.DEADLINE_S, TimeUnit.SECONDS));
     }
 
+    /** STOP or CONT. */
+    void signal(String signal) throws Exception {
+        Process kill = new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid())).inheritIO().start();
+        Check.equal("kill -" + signal + " of " + name, 0, kill.waitFor());
+    }
+
     boolean runs() {
         return process.isAlive();
     }

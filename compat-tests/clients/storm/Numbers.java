@@ -23,7 +23,7 @@ import org.apache.storm.tuple.Values;
 
 /**
  * A topology: numbers come out of a file that grows, are squared, and go into another file. What has been acknowledged
- * is in a third one, so that a spout that starts anew repeats only the rest.
+ * is in a third one, so that a spout that starts anew repeats only the rest. Negative numbers are reported as errors.
  */
 final class Numbers {
     private Numbers() {}
@@ -118,6 +118,16 @@ final class Numbers {
         }
 
         @Override
+        public void activate() {
+            append(directory, "changes", "active");
+        }
+
+        @Override
+        public void deactivate() {
+            append(directory, "changes", "inactive");
+        }
+
+        @Override
         public void fail(Object number) {
             failed.add((Long) number);
         }
@@ -145,6 +155,9 @@ final class Numbers {
         @Override
         public void execute(Tuple tuple, BasicOutputCollector collector) {
             long number = tuple.getLong(0);
+            if (number < 0) {
+                collector.reportError(new ArithmeticException(number + " is negative"));
+            }
             collector.emit(new Values(number, number * number));
         }
 

@@ -13,6 +13,7 @@ final class Stream {
     final String name;
     final Path directory;
     private long fed;
+    private long negative;
 
     Stream(String name, Path work) throws IOException {
         this.name = name;
@@ -28,6 +29,15 @@ final class Stream {
         Files.writeString(directory.resolve("source"), lines, StandardOpenOption.APPEND);
     }
 
+    /** Each of them is an error. */
+    void feedNegative(int count) throws IOException {
+        StringBuilder lines = new StringBuilder();
+        for (int i = 0; i < count; i++) {
+            lines.append(-++negative).append('\n');
+        }
+        Files.writeString(directory.resolve("source"), lines, StandardOpenOption.APPEND);
+    }
+
     /** How often each number came out. A line that is being written does not count. */
     private Map<Long, Integer> seen() throws IOException {
         Map<Long, Integer> seen = new HashMap<>();
@@ -35,7 +45,7 @@ final class Stream {
             String[] words = line.split(" ");
             long number = Long.parseLong(words[0]);
             Check.equal("the square of " + number, number * number, Long.parseLong(words[1]));
-            Check.that(number + " was never fed", number >= 0 && number < fed);
+            Check.that(number + " was never fed", number >= -negative && number < fed);
             seen.merge(number, 1, Integer::sum);
         }
         return seen;
@@ -48,11 +58,17 @@ final class Stream {
     }
 
     long missing() throws IOException {
-        return fed - seen().size();
+        return fed + negative - seen().size();
     }
 
     long repeated() throws IOException {
         return seen().values().stream().mapToLong(times -> times - 1).sum();
+    }
+
+    /** What its source has been told last. */
+    String state() throws IOException {
+        List<String> changes = lines("changes");
+        return changes.isEmpty() ? "" : changes.get(changes.size() - 1);
     }
 
     /** In how many places of the topology has it been started, since the beginning? */
