@@ -32,6 +32,7 @@ import org.apache.storm.shade.org.apache.zookeeper.ZooKeeper;
 import org.apache.storm.shade.org.apache.zookeeper.data.Stat;
 import org.apache.storm.thrift.TException;
 import org.apache.storm.utils.NimbusClient;
+import org.apache.storm.utils.SupervisorClient;
 import org.apache.storm.utils.Utils;
 
 /**
@@ -51,6 +52,7 @@ public final class Cluster {
     private Master a;
     private Master b;
     private Daemon supervisor;
+    private int supervisorPort;
     private String supervisorId;
     private final List<Integer> slots = new ArrayList<>();
     private Stream first;
@@ -130,8 +132,9 @@ public final class Cluster {
         for (int i = 0; i < SLOTS; i++) {
             slots.add(freePort());
         }
+        supervisorPort = freePort();
         supervisor = new Daemon("supervisor", work, "org.apache.storm.daemon.supervisor.Supervisor", shared,
-                Map.of("supervisor.slots.ports", slots, "supervisor.thrift.port", freePort()));
+                Map.of("supervisor.slots.ports", slots, "supervisor.thrift.port", supervisorPort));
         a.daemon.start();
         until("a leads", () -> leads(a));
         b.daemon.start();
@@ -298,6 +301,17 @@ public final class Cluster {
         return topologies;
     }
 
+    /** The supervisor has these topologies. */
+    private boolean knows(List<String> ids) throws Exception {
+        try (SupervisorClient connection =
+                SupervisorClient.Builder.withConf(client).withHostName("127.0.0.1").withPort(supervisorPort).build()) {
+            for (String id : ids) {
+                Check.equal("assignment", assignment(id), connection.getIface().getLocalAssignmentForStorm(id));
+            }
+        }
+        return true;
+    }
+
     private String id(Stream stream) throws Exception {
         return ask(leading(), nimbus -> nimbus.getTopologySummaryByName(stream.name)).get_id();
     }
@@ -315,8 +329,9 @@ public final class Cluster {
                 if (holds.call()) {
                     return;
                 }
-            } catch (KeeperException | TException e) {
-                // A node that is not there yet, a server that was killed, a nimbus that does not know yet.
+            } catch (KeeperException | TException | RuntimeException e) {
+                // A node that is not there yet, a server that was killed, a nimbus that does not know yet; what cannot
+                // be reached is a RuntimeException of Storm's.
                 last = e;
             }
             if (System.nanoTime() > end) {
@@ -585,6 +600,9 @@ public final class Cluster {
         supervisor.start();
         until("it is back", () -> children("/supervisors").equals(List.of(supervisorId)));
         Check.that("the old session goes on", owner("/supervisors/" + supervisorId) != before);
+        // If it finds no nimbus that leads before it knows what to do, it ends all workers.
+        List<String> ids = List.of(id(first), id(second));
+        until("it knows its workers", () -> knows(ids));
         flows(first);
         flows(second);
         Check.equal("slots", 2, ports(id(first)).size());

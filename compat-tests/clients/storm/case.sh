@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Apache Storm: two nimbuses, a supervisor and the workers that it launches. A topology works on while the leader of the
 # ensemble is killed, and then the nimbus that leads; the other takes over, changes it, and takes a second one.
-settings SERVERS=3 LIMIT=400 SLOW=yes
+settings SERVERS=3 LIMIT=600 SLOW=yes
 
 software() {
     echo "Storm $(sed -n 's/.*<storm.version>\(.*\)<.*/\1/p' "$CLIENTS/storm/pom.xml")"
