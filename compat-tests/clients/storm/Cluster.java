@@ -75,6 +75,7 @@ public final class Cluster {
         Check.step("the leader and the nimbus that leads are killed at once", test.steadily(test::both));
         Check.step("the supervisor is killed", test.steadily(test::supervisor));
         Check.step("two of three servers are killed", test.steadily(test::majority));
+        Check.step("a worker is killed", test::worker);
         Check.step("topologies are killed", test::ends);
         System.exit(0);
     }
@@ -622,6 +623,20 @@ public final class Cluster {
         until("there is a supervisor", () -> children("/supervisors").equals(List.of(supervisorId)));
         pause();
         flows(second);
+    }
+
+    /** What it had not finished is done again. */
+    private void worker() throws Exception {
+        int starts = first.starts();
+        ProcessHandle worker = first.processes(0).stream().flatMap(pid -> ProcessHandle.of(pid).stream()).findFirst()
+                .orElseThrow();
+        first.feed(500);
+        worker.destroyForcibly();
+        flows(first);
+        until("its part has been started anew", () -> first.starts() > starts);
+        flows(first);
+        flows(second);
+        Check.equal("slots", 2, ports(id(first)).size());
     }
 
     private void kill(Stream stream) throws Exception {
