@@ -73,9 +73,9 @@ public final class Cluster {
         Check.step("a blob is copied, changed and deleted", test.steadily(test::blob));
         Check.step("the nimbus that leads is stopped, and goes on", test.steadily(test::stopped));
         Check.step("the leader and the nimbus that leads are killed at once", test.steadily(test::both));
+        Check.step("a worker is killed", test::worker);
         Check.step("the supervisor is killed", test.steadily(test::supervisor));
         Check.step("two of three servers are killed", test.steadily(test::majority));
-        Check.step("a worker is killed", test::worker);
         Check.step("topologies are killed", test::ends);
         System.exit(0);
     }
