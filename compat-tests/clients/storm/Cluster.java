@@ -11,6 +11,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.storm.StormSubmitter;
@@ -52,6 +53,7 @@ public final class Cluster {
     private Master a;
     private Master b;
     private Daemon supervisor;
+    private final List<Daemon> daemons = new CopyOnWriteArrayList<>();
     private int supervisorPort;
     private String supervisorId;
     private final List<Integer> slots = new ArrayList<>();
@@ -87,6 +89,9 @@ public final class Cluster {
 
     /** Daemons and workers. The latter are nobody's children once their supervisor has been killed. */
     private void killAll() {
+        for (Daemon daemon : daemons) {
+            daemon.leave();
+        }
         String mark = "-Dstorm.home=" + work.resolve("storm");
         ProcessHandle.allProcesses()
                 .filter(process -> process.info().commandLine().orElse("").contains(mark))
@@ -136,6 +141,7 @@ public final class Cluster {
         supervisorPort = freePort();
         supervisor = new Daemon("supervisor", work, "org.apache.storm.daemon.supervisor.Supervisor", shared,
                 Map.of("supervisor.slots.ports", slots, "supervisor.thrift.port", supervisorPort));
+        daemons.addAll(List.of(a.daemon, b.daemon, supervisor));
         a.daemon.start();
         until("a leads", () -> leads(a));
         b.daemon.start();
@@ -161,7 +167,7 @@ public final class Cluster {
         shared.put("nimbus.seeds", "[127.0.0.2, 127.0.0.3]");
         shared.put("nimbus.thrift.port", freePort());
         shared.put("nimbus.monitor.freq.secs", 2);
-        shared.put("nimbus.code.sync.freq.secs", 2);
+        shared.put("nimbus.code.sync.freq.secs", 5);
         shared.put("nimbus.topology.blobstore.deletion.delay.ms", 1000);
         shared.put("storm.blobstore.replication.factor", 2);
         String small = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto";

@@ -1,4 +1,5 @@
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -7,12 +8,17 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 
-/** A nimbus or a supervisor: its configuration, and its process as the launcher of a distribution starts it. */
+/**
+ * A nimbus or a supervisor: its configuration, and its process as the launcher of a distribution starts it. Storm's
+ * daemons fail fast and count on being started again. Two threads of a nimbus that copy the same blob are enough: the
+ * node that the other one has created ends the process.
+ */
 final class Daemon {
     final String name;
     private final Path work;
     private final String main;
-    private Process process;
+    private volatile Process process;
+    private volatile boolean wanted;
 
     Daemon(String name, Path work, String main, Map<String, Object> shared, Map<String, Object> own)
             throws IOException {
@@ -39,6 +45,7 @@ final class Daemon {
     }
 
     void start() throws IOException {
+        wanted = true;
         Path home = work.resolve("storm");
         ProcessBuilder builder = new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-Xmx160m",
                 "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Ddaemon.name=" + name, "-Dstorm.home=" + home,
@@ -50,9 +57,22 @@ final class Daemon {
         // Where workers find it too.
         builder.environment().put("STORM_CONF_DIR", conf().toString());
         process = builder.start();
+        process.onExit().thenAccept(this::again);
+    }
+
+    private void again(Process ended) {
+        if (wanted) {
+            System.out.println(name + " has ended with " + ended.exitValue() + ", and is started again");
+            try {
+                start();
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
     }
 
     void kill() throws InterruptedException {
+        wanted = false;
         process.destroyForcibly();
         Check.that(name + " does not end", process.waitFor(Check.DEADLINE_S, TimeUnit.SECONDS));
     }
@@ -61,6 +81,11 @@ final class Daemon {
     void signal(String signal) throws Exception {
         Process kill = new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid())).inheritIO().start();
         Check.equal("kill -" + signal + " of " + name, 0, kill.waitFor());
+    }
+
+    /** At the end of the run. */
+    void leave() {
+        wanted = false;
     }
 
     boolean runs() {
