@@ -2,7 +2,7 @@
 # Curator's own tests, on processes of the server instead of Java servers inside the tests. The classes that run are
 # in classes.txt; left.txt has the others, each with its reason.
 
-# shellcheck source-path=SCRIPTDIR source=../junit.sh
+# shellcheck source-path=SCRIPTDIR/.. source=junit.sh
 source "$CLIENTS/junit.sh"
 
 settings LIMIT=600 SLOW=yes
@@ -29,9 +29,7 @@ prepare() {
 run() {
     local cp
     cp=$(jars "$CLIENTS/curatortests/pom.xml")
-    if [[ $SERVER == zooid ]]; then
-        # Of two classes of one name the first counts.
-        cp=$(shim "$cp"):$cp
-    fi
-    junit "$cp" < <(sed '/^#/d; s/^/org.apache.curator./' "$CLIENTS/curatortests/classes.txt")
+    # Of two classes of one name the first counts. The Java server is that of curator-test, inside the tests.
+    [[ $SERVER == java ]] || cp=$(shim "$cp"):$cp
+    run_test_classes 2 org.apache.curator "$cp"
 }

@@ -24,8 +24,8 @@ public class EmbeddedZookeeper implements Closeable {
         config.setProperty("maxClientCnxns", "0");
         config.setProperty("clientPortAddress", "127.0.0.1");
         try {
-            config.setProperty("dataDir", Files.createTempDirectory(ServerProcess.work(), "data").toString());
-            server = new ServerProcess(config);
+            config.setProperty("dataDir", Files.createTempDirectory("data").toString());
+            server = ServerProcess.start(config);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -40,7 +40,7 @@ public class EmbeddedZookeeper implements Closeable {
     }
 
     public void shutdown() {
-        server.stop();
+        server.close();
     }
 
     @Override

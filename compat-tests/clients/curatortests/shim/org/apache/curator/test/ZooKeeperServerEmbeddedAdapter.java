@@ -12,7 +12,7 @@ public class ZooKeeperServerEmbeddedAdapter implements ZooKeeperMainFace {
     @Override
     public void start(QuorumPeerConfigBuilder builder) {
         try {
-            server = new ServerProcess(builder.buildProperties());
+            server = ServerProcess.start(builder.buildProperties());
         } catch (Exception e) {
             throw new FailedServerStartException(e);
         }
@@ -33,7 +33,7 @@ public class ZooKeeperServerEmbeddedAdapter implements ZooKeeperMainFace {
     @Override
     public void close() {
         if (server != null) {
-            server.stop();
+            server.close();
         }
     }
 }
