@@ -56,7 +56,7 @@ members() {
 }
 
 run() {
-    local member
+    local member ran of all rest
     CP=$(apache_jars)
     CP+=:$(classes "$CP" "$CLIENTS/zkcli/Script.java")
     {
@@ -70,4 +70,8 @@ run() {
     } >"$WORK/masked"
     if [[ -n $RECORD ]]; then cp "$WORK/masked" "$CLIENTS/zkcli/expected.txt"; fi
     diff -u "$CLIENTS/zkcli/expected.txt" "$WORK/masked"
+    # The first script is the one that has them all.
+    read -r ran of all rest < <(grep '^[0-9]* of [0-9]* commands' "$WORK/masked")
+    echo "$ran $of $all $rest"
+    counted "$all" "$ran"
 }
