@@ -7,9 +7,12 @@
 #   settings LIMIT=SECONDS   what `run` may take (150)
 #   settings SERVERS=3       an ensemble: $ZK has all of them, and the functions at the end of this file are its levers
 #   settings SLOW=yes        runs only when named, or with `all`
+# and say with `counted` how much it has run.
 
-export CACHE=${ZOOID_COMPAT_CACHE:-$HOME/.cache/zooid/compat}
+CACHE=${ZOOID_COMPAT_CACHE:-$HOME/.cache/zooid/compat}
 mkdir -p "$CACHE"
+CACHE=$(realpath "$CACHE")
+export CACHE ZOOID_COMPAT_CACHE=$CACHE
 
 # Short-lived JVMs on a small machine: no second compiler, no concurrent collector.
 # shellcheck disable=SC2034
@@ -147,6 +150,11 @@ CFG
 
 settings() { # NAME=VALUE...
     declare -gx "$@"
+}
+
+# How many tests, commands or the like a case has run, and how many of them passed: for its line in the table.
+counted() { # RUN PASSED
+    echo "$1 / $2" >"$WORK/counts"
 }
 
 # Waits until the server serves (a listening socket is not enough), and gives up early if it has died.

@@ -9,6 +9,11 @@ import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
+import java.util.HashSet;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.zookeeper.ZooKeeperMain;
 
 /**
@@ -17,14 +22,19 @@ import org.apache.zookeeper.ZooKeeperMain;
  *
  * <p>Watch events are printed by another thread, before or after the reply as it happens. They are kept apart
  * and put behind the output of their command, which says how many it expects: {@code @2 delete /a}.
+ *
+ * <p>{@code $ZK} is the server, {@code $VERSION} the version of the configuration that was printed last.
  */
 public final class Script extends InputStream {
     private static final int DEADLINE_MS = 10_000;
+    private static final Pattern VERSION = Pattern.compile("^version=(.*)", Pattern.MULTILINE);
 
     private final Deque<String> lines;
     private final PrintStream out;
     private final ByteArrayOutputStream said = new ByteArrayOutputStream();
     private final ByteArrayOutputStream events = new ByteArrayOutputStream();
+    private final Set<String> ran = new HashSet<>();
+    private String version = "";
     private int expected = 1; // of connecting
     private int seen;
     private byte[] line = new byte[0];
@@ -91,6 +101,8 @@ public final class Script extends InputStream {
             command = command.substring(space + 1);
         }
         out.println("> " + command);
+        command = command.replace("$VERSION", version);
+        ran.add(command.split(" ", 2)[0]);
         line = (command + "\n").getBytes(StandardCharsets.UTF_8);
         at = 0;
         return true;
@@ -113,11 +125,21 @@ public final class Script extends InputStream {
     private synchronized void end() {
         awaitEvents();
         flush();
+        // Not asked before: the commands keep the System.out that they find when they are loaded.
+        Set<String> never = new TreeSet<>(ZooKeeperMain.getCommands());
+        int all = never.size();
+        never.removeAll(ran);
+        out.println((all - never.size()) + " of " + all + " commands, without " + never);
     }
 
     private void flush() {
         for (ByteArrayOutputStream part : Arrays.asList(said, events)) {
-            out.print(part.toString(StandardCharsets.UTF_8));
+            String text = part.toString(StandardCharsets.UTF_8);
+            Matcher found = VERSION.matcher(text);
+            while (found.find()) {
+                version = found.group(1);
+            }
+            out.print(text);
             part.reset();
         }
         out.flush();
