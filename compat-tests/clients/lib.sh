@@ -35,9 +35,12 @@ apt_install() { # PACKAGE...
     local sudo=
     command -v apt-get >/dev/null || die "cannot install $*: there is no apt-get here"
     ((EUID == 0)) || sudo=sudo
-    $sudo apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" ||
-        die "cannot install $*"
+    # Cases that run side by side take turns: apt-get does not wait for another to end.
+    (
+        flock 9
+        $sudo apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@"
+    ) 9>"$CACHE/apt.lock" || die "cannot install $*"
 }
 
 need_java() {
