@@ -127,7 +127,7 @@ describe_server() {
     else
         local bin
         bin=$(zooid_bin) || return
-        echo "zooid ($bin)"
+        echo "$("$bin" --version) ($bin)"
     fi
 }
 
