@@ -1014,7 +1014,7 @@ impl Link {
     /// Whether a COMMIT stands for all before it as well, to a leader of this level.
     fn is_cumulative(&self, level: Option<FeatureLevel>) -> bool {
         let theirs = self.learner.and_then(|who| who.level);
-        self.is_follower() && theirs.min(level) >= Some(FeatureLevel::CUMULATIVE)
+        self.is_follower() && FeatureLevel::are_cumulative(theirs, level)
     }
 }
 

@@ -610,18 +610,24 @@ impl Learner {
 
     /// One ACK for each: a Java leader counts them one by one. For a zooid the last one stands for all.
     fn acknowledge(&mut self, out: &mut Vec<Effect>) {
-        let durable = self.durable;
-        let mut next =
-            || self.unacknowledged.pop_front_if(|zxid| *zxid <= durable || planted::is(Bug::AckBeforeDurable));
-        let mut zxids: Vec<Zxid> = std::iter::from_fn(&mut next).collect();
-        if self.is_cumulative() {
-            zxids.drain(..zxids.len().saturating_sub(1));
+        let (durable, is_cumulative) = (self.durable, self.is_cumulative());
+        let mut last = None;
+        while let Some(zxid) =
+            self.unacknowledged.pop_front_if(|zxid| *zxid <= durable || planted::is(Bug::AckBeforeDurable))
+        {
+            if let Some(before) = last.replace(zxid)
+                && !is_cumulative
+            {
+                self.send(Packet::Ack { zxid: before }, out);
+            }
         }
-        zxids.into_iter().for_each(|zxid| self.send(Packet::Ack { zxid }, out));
+        if let Some(zxid) = last {
+            self.send(Packet::Ack { zxid }, out);
+        }
     }
 
     fn is_cumulative(&self) -> bool {
-        self.rules.level.min(self.leader_level) >= Some(FeatureLevel::CUMULATIVE)
+        FeatureLevel::are_cumulative(self.rules.level, self.leader_level)
     }
 
     /// The disk has answered: what came in the meantime is looked at.

@@ -209,6 +209,11 @@ impl FeatureLevel {
     /// Java wants one for every proposal.
     pub const CUMULATIVE: Self = Self(1);
 
+    /// Whether both ends of a link are that far.
+    pub fn are_cumulative(one: Option<Self>, other: Option<Self>) -> bool {
+        one.min(other) >= Some(Self::CUMULATIVE)
+    }
+
     fn write(level: Option<Self>, out: &mut BytesMut) {
         if let Some(Self(level)) = level {
             out.put_slice(&MARK);
