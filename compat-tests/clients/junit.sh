@@ -4,6 +4,11 @@
 # with `alone` behind one that needs a JVM of its own. Its left.txt has the others, each with its reason, and a line
 # that begins with CLASS#METHOD leaves a single test out of a class that runs.
 
+# scripts/compat need not start any: the tests do.
+own_servers() {
+    :
+}
+
 # Most of the time a test waits, so several lanes run at once, each in a JVM and a directory of its own. Some of these
 # tests race with themselves: what fails has a second try, alone, and fails if it does so again.
 run_test_classes() { # LANES PACKAGE CLASSPATH JVM_OPTION...

@@ -96,6 +96,17 @@ class_path() { # SHARED_SOURCE...
     echo "$own:$cp"
 }
 
+# The packages of the case's requirements.txt, as a directory of the cache.
+python_packages() {
+    once "$CACHE/$CASE/$(key <"$CLIENTS/$CASE/requirements.txt")" install_python_packages
+}
+install_python_packages() { # DIRECTORY
+    need python3 python3
+    python3 -m pip --version >/dev/null || apt_install python3-pip
+    python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore \
+        -r "$CLIENTS/$CASE/requirements.txt" --target "$1"
+}
+
 # Apache ZooKeeper of the version that we replace: server, tools and client.
 apache_version() {
     sed -n 's/.*<zookeeper.version>\(.*\)<.*/\1/p' "$CLIENTS/java/zookeeper.xml"

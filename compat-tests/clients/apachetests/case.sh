@@ -16,11 +16,6 @@ software() {
     echo "ZooKeeper $(sed -n 's/.*<zookeeper.version>\(.*\)<.*/\1/p' "$CLIENTS/apachetests/pom.xml"), its own tests"
 }
 
-# scripts/compat need not start any.
-own_servers() {
-    :
-}
-
 shim() { # JARS
     local sources=()
     mapfile -t sources < <(find "$CLIENTS/apachetests/shim" -name '*.java' | sort)

@@ -11,11 +11,6 @@ software() {
     echo "Curator $(sed -n 's/.*<curator.version>\(.*\)<.*/\1/p' "$CLIENTS/curatortests/pom.xml"), its own tests"
 }
 
-# scripts/compat need not start any.
-own_servers() {
-    :
-}
-
 shim() { # JARS
     classes "$1" "$CLIENTS/java/zooid/ServerProcess.java" \
         "$CLIENTS/curatortests/shim/org/apache/curator/test/ZooKeeperServerEmbeddedAdapter.java"

@@ -7,7 +7,10 @@ import java.net.Socket;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Stands between a client and the server, so that a test can cut the line without a word to either. */
+/**
+ * Stands between a client and the server, so that a test can cut the line without a word to either, or so that a server
+ * has an address that it does not know of.
+ */
 final class Relay implements AutoCloseable {
     private final ServerSocket listener;
     private final String host;
@@ -15,9 +18,15 @@ final class Relay implements AutoCloseable {
     private final List<Socket> open = new ArrayList<>();
 
     Relay(String server) throws IOException {
-        listener = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
-        host = server.substring(0, server.lastIndexOf(':'));
-        port = Integer.parseInt(server.substring(server.lastIndexOf(':') + 1));
+        this(InetAddress.getLoopbackAddress(), 0, server.substring(0, server.lastIndexOf(':')),
+                Integer.parseInt(server.substring(server.lastIndexOf(':') + 1)));
+    }
+
+    /** At this address and port; 0 for any. */
+    Relay(InetAddress address, int at, String host, int port) throws IOException {
+        listener = new ServerSocket(at, 50, address);
+        this.host = host;
+        this.port = port;
         start(this::accept);
     }
 
@@ -42,13 +51,19 @@ final class Relay implements AutoCloseable {
     private void accept() throws IOException {
         for (;;) {
             Socket client = listener.accept();
-            Socket server = new Socket(host, port);
+            start(() -> connect(client));
+        }
+    }
+
+    /** Where there is no server, the client finds its connection closed. */
+    private void connect(Socket client) throws IOException {
+        try (client; Socket server = new Socket(host, port)) {
             synchronized (this) {
                 open.add(client);
                 open.add(server);
             }
-            start(() -> copy(client, server));
             start(() -> copy(server, client));
+            copy(client, server);
         }
     }
 

@@ -11,11 +11,6 @@ software() {
     echo "Kafka $(sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$CLIENTS/kafkatests/pom.xml"), its own tests"
 }
 
-# scripts/compat need not start any.
-own_servers() {
-    :
-}
-
 shim() { # JARS
     classes "$1" "$CLIENTS/java/zooid/ServerProcess.java" "$CLIENTS/kafkatests/shim/WithoutKRaft.java" \
         "$CLIENTS/kafkatests/shim/kafka/zk/EmbeddedZookeeper.java"

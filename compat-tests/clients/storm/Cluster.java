@@ -1,4 +1,5 @@
 import java.io.InputStream;
+import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -109,7 +110,7 @@ public final class Cluster {
             port = freePort();
             daemon = new Daemon(name, work, "org.apache.storm.daemon.nimbus.Nimbus", shared,
                     Map.of("storm.local.hostname", host, "nimbus.thrift.port", port));
-            new Door(host, (int) shared.get("nimbus.thrift.port"), port);
+            new Relay(InetAddress.getByName(host), (int) shared.get("nimbus.thrift.port"), "127.0.0.1", port);
         }
 
         @Override

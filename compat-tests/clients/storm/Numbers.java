@@ -138,18 +138,27 @@ final class Numbers {
         }
     }
 
-    static final class Square extends BaseBasicBolt {
+    /** Leaves a word that it was started, as everything of the topology does. */
+    abstract static class SignedBolt extends BaseBasicBolt {
         private static final long serialVersionUID = 1;
 
-        private final String directory;
+        final String directory;
 
-        Square(String directory) {
+        SignedBolt(String directory) {
             this.directory = directory;
         }
 
         @Override
         public void prepare(Map<String, Object> conf, TopologyContext context) {
             sign(directory, context);
+        }
+    }
+
+    static final class Square extends SignedBolt {
+        private static final long serialVersionUID = 1;
+
+        Square(String directory) {
+            super(directory);
         }
 
         @Override
@@ -167,18 +176,11 @@ final class Numbers {
         }
     }
 
-    static final class Sink extends BaseBasicBolt {
+    static final class Sink extends SignedBolt {
         private static final long serialVersionUID = 1;
 
-        private final String directory;
-
         Sink(String directory) {
-            this.directory = directory;
-        }
-
-        @Override
-        public void prepare(Map<String, Object> conf, TopologyContext context) {
-            sign(directory, context);
+            super(directory);
         }
 
         @Override

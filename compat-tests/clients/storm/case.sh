@@ -8,7 +8,7 @@ software() {
 }
 
 storm_path() {
-    class_path Check.java Ensemble.java
+    class_path Check.java Ensemble.java Relay.java
 }
 
 # What a distribution of Storm has in lib-worker: less than its daemons need.

@@ -10,22 +10,12 @@ software() {
     PYTHONPATH=$(python_path) python3 -c 'import zk_shell; print("zk-shell", zk_shell.__version__)'
 }
 
-packages() {
-    once "$CACHE/zkshell/$(key <"$CLIENTS/zkshell/requirements.txt")" install_packages
-}
-install_packages() { # DIRECTORY
-    need python3 python3
-    python3 -m pip --version >/dev/null || apt_install python3-pip
-    python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore \
-        -r "$CLIENTS/zkshell/requirements.txt" --target "$1"
-}
-
 python_path() {
-    echo "$(packages):$CLIENTS/zkshell/site"
+    echo "$(python_packages):$CLIENTS/zkshell/site"
 }
 
 prepare() {
-    packages
+    python_packages
 }
 
 run() {
@@ -39,7 +29,7 @@ run() {
         tee "$WORK/ran"
     if [[ -n $RECORD ]]; then cp "$WORK/output" "$CLIENTS/zkshell/expected.txt"; fi
     diff -u "$CLIENTS/zkshell/expected.txt" "$WORK/output"
-    python3 "$CLIENTS/zkshell/terminal.py" "$ZK" "$(packages)/bin/zk-shell"
+    python3 "$CLIENTS/zkshell/terminal.py" "$ZK" "$(python_packages)/bin/zk-shell"
     # What script.py does not run (and it fails when that is more than what belongs to a terminal), terminal.py has.
     known=$(sed -n 's/^[0-9]* commands of \([0-9]*\) on .*/\1/p' "$WORK/ran")
     counted "$known" "$known"
