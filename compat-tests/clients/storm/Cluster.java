@@ -217,8 +217,11 @@ public final class Cluster {
         nodes.sort((x, y) -> x.substring(x.length() - 10).compareTo(y.substring(y.length() - 10)));
         List<String> queue = new ArrayList<>();
         for (String node : nodes) {
-            owner("/leader-lock/" + node);
-            queue.add(new String(data("/leader-lock/" + node), StandardCharsets.UTF_8));
+            // With what it belongs to in one look: one that has left meanwhile is a KeeperException, as anywhere.
+            Stat stat = new Stat();
+            byte[] data = synced().getData(ROOT + "/leader-lock/" + node, false, stat);
+            Check.that(node + " belongs to no session", stat.getEphemeralOwner() != 0);
+            queue.add(new String(data, StandardCharsets.UTF_8));
         }
         return queue;
     }
