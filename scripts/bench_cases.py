@@ -37,6 +37,8 @@ CASES = [*LOADS, *SESSIONS, *THREE, "failover", "znodes", "tail", "join", "growt
 
 PARENTS = 1_000
 NEVER = 2_000_000_000
+# Of the loads with background work on and off, where a snapshot alone takes half a minute.
+LARGEST_TAIL_TIME = "90s"
 
 
 class Results:
@@ -45,9 +47,9 @@ class Results:
     def __init__(self):
         self.figures = {}
         self.raw = []
-        # The most of the generator's own share of a core, and what `tail` has found to be half of the most.
+        # The most of the generator's own share of a core, and the sets per second of `tail`.
         self.own = 0.0
-        self.rates = {}
+        self.tail_rate = None
         self.failed = []
         self.troubles = []
 
@@ -284,24 +286,34 @@ def tail_configs(args):
     return {"off": off, "on": on}
 
 
+def tail_rate(args, bench, results):
+    """Half of what the slower of the servers reaches in a closed loop: a load that leaves both of them room, as one
+    at which requests queue anyway says nothing of what else makes them wait."""
+    if args.rate is None and results.tail_rate is None:
+        most = []
+        for name in args.servers:
+            if name != "echo":
+                with Server(name, args, bench, tail_configs(args)["off"]) as server:
+                    server.start()
+                    warm_up(server, args, *keys(args))
+                    most.append(server.run("load", *keys(args), "--op", "set", "--time", "5s")["throughput"])
+        results.tail_rate = min(most) / 2
+    return args.rate or results.tail_rate
+
+
 def tail(name, round_, args, bench, results, largest=None):
-    """What background work does: set at a fixed rate, half of the most, with image writes, snapshots and purges
-    running, against the same with them off, and a probe of the disk alongside, which syncs 512 B every few
-    milliseconds in a file of its own. A stall that the probe sees too is the disk's."""
+    """What background work does: set at a fixed rate, with image writes, snapshots and purges running, against the
+    same with them off, and a probe of the disk alongside, which syncs 512 B every few milliseconds in a file of its
+    own. A stall that the probe sees too is the disk's."""
     configs = tail_configs(args)
     names, case = (tree(largest), f"tail-{largest}") if largest else (keys(args), "tail")
-    if args.rate is None and (name, case) not in results.rates:
-        with Server(name, args, bench, configs["off"]) as server:
-            server.start()
-            warm_up(server, args, *names)
-            most = server.run("load", *names, "--op", "set", "--time", "5s")["throughput"]
-            results.rates[name, case] = most / 2
-    rate = args.rate or results.rates[name, case]
+    time = LARGEST_TAIL_TIME if largest else args.tail_time
+    rate = tail_rate(args, bench, results)
     figures, raws = {"rate op/s": rate}, {}
     # Each is the first every other time.
     for label in list(configs) if round_ % 2 == 0 else list(configs)[::-1]:
         say(f"{name}: {rate:,.0f} sets per second, background work {label}")
-        raw, probe, snapshots = tail_of_one(name, names, configs[label], rate, args, bench)
+        raw, probe, snapshots = tail_of_one(name, names, configs[label], rate, time, args, bench)
         if label == "on" and snapshots == 0:
             raise RuntimeError("no snapshot was written, so this says nothing about them")
         latency = raw["latency_us"]
@@ -316,11 +328,11 @@ def tail(name, round_, args, bench, results, largest=None):
     results.add(name, case, raws, figures)
 
 
-def tail_of_one(name, names, config, rate, args, bench):
+def tail_of_one(name, names, config, rate, time, args, bench):
     with Server(name, args, bench, config) as server:
         server.start()
         warm_up(server, args, *names)
-        time = ["--time", args.tail_time]
+        time = ["--time", time]
         probing = bench.start("fdatasync", "--dir", server.dir, "--interval", "5ms", *time, "--json", "--quiet")
         with Snapshots(server) as snapshots:
             try:

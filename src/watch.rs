@@ -3,9 +3,9 @@
 //! A watch belongs to a connection, and goes with it. One trigger tells a connection once, however many of
 //! its watches match. Java: `WatchManager`, `WatcherModeManager`; client-protocol 6, data-model 8.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jute::Text;
 
 use crate::id::ConnId;
@@ -64,26 +64,32 @@ impl WatcherType {
 }
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+type ConnSet = HashSet<ConnId, foldhash::fast::FixedState>;
 
-/// The watches on one path: connection and set of modes.
+/// The watches on one path: connection and set of modes. They may be as many as there are connections, and those
+/// come and go together, so nothing looks for one of them here.
 type Watchers = Vec<(ConnId, u8)>;
+
+const BOTH_WAYS: &str = "a watch stands in both maps";
 
 #[derive(Debug, Default)]
 struct Side {
     by_path: Map<Text, Watchers>,
-    /// A connection stays here until it closes, as in Java, even when all its watches have fired.
-    by_conn: Map<ConnId, BTreeSet<Text>>,
+    /// The paths of each connection, and its place among the watchers of each. It stays here until it closes, as in
+    /// Java, even when all its watches have fired.
+    by_conn: Map<ConnId, BTreeMap<Text, usize>>,
     recursive: usize,
 }
 
 impl Side {
     fn add(&mut self, path: &Text, conn: ConnId, mode: Mode) {
-        let watchers = self.by_path.entry_ref(path.as_str()).or_insert_with_key_detached(path);
-        let modes = match watchers.iter_mut().find(|(other, _)| *other == conn) {
-            Some((_, modes)) => modes,
+        let paths = self.by_conn.entry(conn).or_default();
+        let modes = match paths.get(path.as_str()) {
+            Some(&at) => &mut self.by_path.get_mut(path.as_str()).expect(BOTH_WAYS)[at].1,
             None => {
+                let watchers = self.by_path.entry_ref(path.as_str()).or_insert_with_key_detached(path);
+                paths.insert(path.detach(), watchers.len());
                 watchers.push((conn, 0));
-                self.by_conn.entry(conn).or_default().insert(path.detach());
                 &mut watchers.last_mut().expect("just pushed").1
             }
         };
@@ -93,73 +99,88 @@ impl Side {
         *modes |= mode as u8;
     }
 
+    fn place(&self, path: &str, conn: ConnId) -> Option<usize> {
+        self.by_conn.get(&conn)?.get(path).copied()
+    }
+
     /// Takes `modes` away; true if there was any of them.
     fn remove(&mut self, path: &str, conn: ConnId, modes: u8) -> bool {
-        let Some(watchers) = self.by_path.get_mut(path) else { return false };
-        let Some(at) = watchers.iter().position(|(other, _)| *other == conn) else { return false };
-        let had = watchers[at].1 & modes;
+        let Some(at) = self.place(path, conn) else { return false };
+        let left = &mut self.by_path.get_mut(path).expect(BOTH_WAYS)[at].1;
+        let had = *left & modes;
+        *left &= !modes;
         if had & Mode::Recursive as u8 != 0 {
             self.recursive -= 1;
         }
-        watchers[at].1 &= !modes;
-        if watchers[at].1 == 0 {
-            watchers.swap_remove(at);
-            if watchers.is_empty() {
-                self.by_path.remove(path);
-            }
-            if let Some(paths) = self.by_conn.get_mut(&conn) {
-                paths.remove(path);
-            }
+        if *left == 0 {
+            self.forget(path, at);
         }
         had != 0
     }
 
-    fn has(&self, path: &str, conn: ConnId, modes: u8) -> bool {
-        let watchers = self.by_path.get(path).map_or(&[][..], Vec::as_slice);
-        watchers.iter().any(|(other, had)| *other == conn && had & modes != 0)
+    /// Takes the watcher at this place out.
+    fn forget(&mut self, path: &str, at: usize) {
+        let watchers = self.by_path.get_mut(path).expect(BOTH_WAYS);
+        let (conn, _) = watchers.swap_remove(at);
+        if let Some((moved, _)) = watchers.get(at) {
+            let paths = self.by_conn.get_mut(moved).expect(BOTH_WAYS);
+            *paths.get_mut(path).expect(BOTH_WAYS) = at;
+        }
+        if watchers.is_empty() {
+            self.by_path.remove(path);
+        }
+        if let Some(paths) = self.by_conn.get_mut(&conn) {
+            paths.remove(path);
+        }
     }
 
-    /// Adds to `told` every connection that this side tells of an event at `path`; one-shot watches there are
-    /// used up.
-    fn trigger(&mut self, path: &str, told: &mut Vec<ConnId>) {
+    fn has(&self, path: &str, conn: ConnId, modes: u8) -> bool {
+        self.place(path, conn).is_some_and(|at| self.by_path[path][at].1 & modes != 0)
+    }
+
+    /// Every connection that this side tells of an event at `path`, each once; one-shot watches there are used up.
+    fn trigger(&mut self, path: &str) -> Vec<ConnId> {
+        let mut told = Vec::new();
         if self.by_path.is_empty() {
-            return;
+            return told;
         }
-        let start = told.len();
-        let mut gone = Vec::new();
         if let Some(watchers) = self.by_path.get_mut(path) {
+            let mut stay = 0;
             watchers.retain_mut(|(conn, modes)| {
                 told.push(*conn);
                 *modes &= !(Mode::Standard as u8);
+                let paths = self.by_conn.get_mut(conn).expect(BOTH_WAYS);
                 if *modes == 0 {
-                    gone.push(*conn);
+                    paths.remove(path);
+                    return false;
                 }
-                *modes != 0
+                *paths.get_mut(path).expect(BOTH_WAYS) = stay;
+                stay += 1;
+                true
             });
             if watchers.is_empty() {
                 self.by_path.remove(path);
             }
         }
-        for conn in gone {
-            if let Some(paths) = self.by_conn.get_mut(&conn) {
-                paths.remove(path);
-            }
-        }
-        if self.recursive == 0 {
-            return;
-        }
-        for ancestor in path::ancestors(path).skip(1) {
-            for (conn, modes) in self.by_path.get(ancestor).into_iter().flatten() {
-                if modes & Mode::Recursive as u8 != 0 && !told[start..].contains(conn) {
-                    told.push(*conn);
+        if self.recursive > 0 {
+            let mut seen: ConnSet = told.iter().copied().collect();
+            for ancestor in path::ancestors(path).skip(1) {
+                for (conn, modes) in self.by_path.get(ancestor).into_iter().flatten() {
+                    if modes & Mode::Recursive as u8 != 0 && seen.insert(*conn) {
+                        told.push(*conn);
+                    }
                 }
             }
         }
+        told
     }
 
     fn remove_conn(&mut self, conn: ConnId) {
-        for path in self.by_conn.remove(&conn).into_iter().flatten() {
-            self.remove(&path, conn, u8::MAX);
+        for (path, at) in self.by_conn.remove(&conn).into_iter().flatten() {
+            if self.by_path[path.as_str()][at].1 & Mode::Recursive as u8 != 0 {
+                self.recursive -= 1;
+            }
+            self.forget(&path, at);
         }
     }
 
@@ -237,27 +258,31 @@ impl WatchTable {
 
     /// Calls `tell` for each connection and event that a creation causes, in Java's order.
     pub fn on_created(&mut self, path: &str, parent: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        self.fire(Table::Data, EventType::Created, path, &[], |conn| tell(conn, EventType::Created, path));
-        self.fire(Table::Child, EventType::ChildrenChanged, parent, &[], |conn| {
+        let none = ConnSet::default();
+        self.fire(Table::Data, EventType::Created, path, &none, |conn| tell(conn, EventType::Created, path));
+        self.fire(Table::Child, EventType::ChildrenChanged, parent, &none, |conn| {
             tell(conn, EventType::ChildrenChanged, parent);
         });
     }
 
     /// One connection hears of a deletion once, whichever tables it stands in.
     pub fn on_deleted(&mut self, path: &str, parent: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        let deleted = EventType::Deleted;
-        let told = self.fire(Table::Data, deleted, path, &[], |conn| tell(conn, deleted, path));
+        let (deleted, none) = (EventType::Deleted, ConnSet::default());
+        let told = self.fire(Table::Data, deleted, path, &none, |conn| tell(conn, deleted, path));
+        let told = told.into_iter().collect();
         self.fire(Table::Child, deleted, path, &told, |conn| tell(conn, deleted, path));
         if planted::is(Bug::WatchLost) {
             return;
         }
-        self.fire(Table::Child, EventType::ChildrenChanged, parent, &[], |conn| {
+        self.fire(Table::Child, EventType::ChildrenChanged, parent, &none, |conn| {
             tell(conn, EventType::ChildrenChanged, parent);
         });
     }
 
     pub fn on_data_changed(&mut self, path: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        self.fire(Table::Data, EventType::DataChanged, path, &[], |conn| tell(conn, EventType::DataChanged, path));
+        self.fire(Table::Data, EventType::DataChanged, path, &ConnSet::default(), |conn| {
+            tell(conn, EventType::DataChanged, path);
+        });
     }
 
     fn fire(
@@ -265,11 +290,10 @@ impl WatchTable {
         table: Table,
         event: EventType,
         path: &str,
-        skip: &[ConnId],
+        skip: &ConnSet,
         mut tell: impl FnMut(ConnId),
     ) -> Vec<ConnId> {
-        let mut told = Vec::new();
-        self.side(table).trigger(path, &mut told);
+        let told = self.side(table).trigger(path);
         if told.is_empty() {
             return told;
         }
@@ -304,8 +328,8 @@ impl WatchTable {
     }
 
     /// The data table: paths by connection.
-    pub fn data_by_conn(&self) -> impl Iterator<Item = (ConnId, &BTreeSet<Text>)> {
-        self.data.by_conn.iter().map(|(conn, paths)| (*conn, paths))
+    pub fn data_by_conn(&self) -> impl Iterator<Item = (ConnId, impl Iterator<Item = &Text>)> {
+        self.data.by_conn.iter().map(|(conn, paths)| (*conn, paths.keys()))
     }
 
     /// The data table: connections by path.
@@ -424,6 +448,41 @@ mod tests {
             assert!(!table.contains("/p", A, watcher));
             assert!(!table.remove("/p", A, watcher));
         }
+    }
+
+    #[test]
+    fn many_watchers_of_one_znode_come_and_go() {
+        let mut table = WatchTable::default();
+        let path = text("/many/w");
+        let conns = || (0..1_000).map(|n| ConnId(n * 7 % 1_000));
+        for conn in conns() {
+            table.add(Table::Data, &path, conn);
+            if conn.0 % 3 == 0 {
+                table.add_persistent(&path, conn);
+            }
+            if conn.0 % 5 == 0 {
+                table.add_recursive(&text("/many"), conn);
+            }
+        }
+        for conn in conns().filter(|conn| conn.0 % 2 == 0) {
+            table.remove_conn(conn);
+        }
+        let told = |table: &mut WatchTable| {
+            let mut told = Vec::new();
+            table.on_data_changed("/many/w", |conn, _, _| told.push(conn.0));
+            told.sort_unstable();
+            told
+        };
+        let odd = || (0..1_000).filter(|n| n % 2 == 1);
+        assert_eq!(told(&mut table), odd().collect::<Vec<_>>());
+        assert_eq!(told(&mut table), odd().filter(|n| n % 3 == 0 || n % 5 == 0).collect::<Vec<_>>());
+        for conn in conns().filter(|conn| conn.0 % 3 == 0 && conn.0 % 2 == 1) {
+            assert!(table.contains("/many/w", conn, WatcherType::Persistent));
+            assert!(table.remove("/many/w", conn, WatcherType::Any));
+        }
+        assert_eq!(told(&mut table), odd().filter(|n| n % 5 == 0).collect::<Vec<_>>());
+        conns().for_each(|conn| table.remove_conn(conn));
+        assert_eq!((table.count(), table.data.recursive), (0, 0));
     }
 
     #[test]

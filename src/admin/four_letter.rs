@@ -335,7 +335,7 @@ fn at_wall_time<T>(shared: &Shared, buckets: Vec<(Mono, Vec<T>)>) -> Vec<Bucket<
 fn wchc(shared: &Shared) -> String {
     let watches: Vec<(ConnId, Vec<jute::Text>)> = {
         let table = shared.watches.lock();
-        table.data_by_conn().map(|(conn, paths)| (conn, paths.iter().cloned().collect())).collect()
+        table.data_by_conn().map(|(conn, paths)| (conn, paths.cloned().collect())).collect()
     };
     let session = sessions_by_conn(shared);
     let by_session: Vec<_> = watches.into_iter().map(|(conn, paths)| (session(conn), paths)).collect();

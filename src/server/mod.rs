@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use parking_lot::{Condvar, MappedRwLockReadGuard, Mutex, RwLock};
+use tokio::runtime::Handle;
 use tracing::{debug, error, info, warn};
 
 use image::ImageDesk;
@@ -206,14 +207,28 @@ const APPLY_BATCH: usize = 256;
 /// Inputs that are taken under one hold of the read lock, and whose znodes are asked of memory together. One
 /// by one, each would wait for a chunk of the image's thread to be taken.
 const TOGETHER: usize = 32;
+/// Connections that are sent their replies and events by whoever applies. Where a znode has more watchers than
+/// that, the next transaction does not wait until all of them have been written to.
+const SENT_AT_ONCE: usize = 128;
+
 /// What carries out the wishes of the Node that are not about clients.
 pub struct Hands {
     pub log: Arc<LogQueue>,
     /// `None` standalone.
     pub peers: Option<Peers>,
+    pub runtime: Handle,
 }
 
 impl Hands {
+    /// Sends what is queued for each of them.
+    fn wake(&self, mut woken: Vec<Arc<Conn>>) {
+        while woken.len() > SENT_AT_ONCE {
+            let others = woken.split_off(woken.len() - SENT_AT_ONCE);
+            self.runtime.spawn(async move { others.iter().for_each(|conn| conn.wake_up()) });
+        }
+        woken.iter().for_each(|conn| conn.wake_up());
+    }
+
     /// What was queued goes out: for other members first, whose disks work while the own one does.
     fn flush(&self) {
         if let Some(peers) = &self.peers {
@@ -335,9 +350,7 @@ fn apply_all(shared: &Shared, node: &mut Node, now: Now, effects: &mut Vec<Effec
             let fired = watches.take_fired();
             shared.counters.measures.lock().on_applied(&created, &written, &fired, clock::wall_ms());
         }
-        for conn in woken {
-            conn.wake_up();
-        }
+        hands.wake(woken);
         carry_out(shared, effects, hands);
     }
 }

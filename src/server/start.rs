@@ -137,7 +137,8 @@ pub fn serve(config: Config) -> i32 {
         shared.image.open();
         spawn("zooid-image", move || image::run(&shared, &queue, task))
     });
-    let rounds = Rounds::new(node, Hands { log: queue.clone(), peers }, &shared.clock);
+    let rounds =
+        Rounds::new(node, Hands { log: queue.clone(), peers, runtime: runtime.handle().clone() }, &shared.clock);
     let node_thread = spawn("zooid-node", {
         let shared = shared.clone();
         move || super::run_node(&shared, rounds)
