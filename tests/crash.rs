@@ -154,7 +154,7 @@ impl<'a> Server<'a> {
         self.write_image(&mut Random(1))?;
         let job = self.keeper.begin_snapshot(&self.world.image, Compression::Plain).map_err(|_| Stopped)?;
         if let Some(job) = job {
-            let id = job.write(&self.world.snap).map_err(|_| Stopped)?;
+            let id = job.write(&self.world.snap, &|| true).map_err(|_| Stopped)?;
             self.keeper.finish_snapshot(&self.world.image, &self.world.snap, id).map_err(|_| Stopped)?;
         }
         let purged = self.purger.purge(&self.world.log, &self.world.snap, 3).map_err(|_| Stopped)?;

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
@@ -76,7 +77,7 @@ fn snapshot(world: &World) {
     let batch = keeper.finish(capture, &mut recovered.tree).ok().unwrap();
     world.image.write(&batch).unwrap();
     if let Some(job) = keeper.begin_snapshot(&world.image, Compression::Plain).unwrap() {
-        let id = job.write(&world.snap).unwrap();
+        let id = job.write(&world.snap, &|| true).unwrap();
         keeper.finish_snapshot(&world.image, &world.snap, id).unwrap();
     }
 }
@@ -230,10 +231,35 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_behind() {
     world.image.write(&batch).unwrap();
     let job = keeper.begin_snapshot(&world.image, Compression::Gz).unwrap().unwrap();
     world.blow_after(2);
-    assert!(job.write(&world.snap).is_err());
+    assert!(job.write(&world.snap, &|| true).is_err());
     world.crash(Fate::Kept, &mut Random(1));
     assert_eq!(open(&world).unwrap().last_zxid, Zxid(10));
     assert_eq!(world.snap.names(), ["snapshot.0"]);
+}
+
+#[test]
+fn a_snapshot_that_is_given_up_ends_with_its_first_piece() {
+    let world = World::new();
+    let recovered = open(&world).unwrap();
+    let mut writer = LogWriter::new(world.log.clone(), &recovered.log, LOG);
+    writer.append(Zxid(1), Zxid(4), &records(1..=4, &vec![7; 1 << 20])).unwrap();
+    writer.sync().unwrap();
+    let (mut recovered, pieces) = (open(&world).unwrap(), Cell::new(0));
+    let mut keeper = Keeper::new(0, &recovered, 0);
+    let mut capture = keeper.begin();
+    while capture.take(&mut recovered.tree) == Progress::More {}
+    let batch = keeper.finish(capture, &mut recovered.tree).ok().unwrap();
+    world.image.write(&batch).unwrap();
+    let job = keeper.begin_snapshot(&world.image, Compression::Plain).unwrap().unwrap();
+    let count = |go_on| {
+        pieces.set(pieces.get() + 1);
+        go_on
+    };
+    let error = job.write(&world.snap, &|| count(false)).unwrap_err();
+    assert!(error.to_string().contains("it is not wanted any more"), "{error}");
+    assert_eq!((pieces.take(), world.snap.names()), (1, vec!["snapshot.0".to_owned()]));
+    job.write(&world.snap, &|| count(true)).unwrap();
+    assert!(pieces.get() >= 3, "{} pieces of 4 MiB", pieces.get());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! image that fails is given up: the log and the last snapshot have everything, and the next start builds
 //! it anew.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -111,6 +112,8 @@ pub struct ImageTask<I: Image> {
     /// A purge is under way, and waits for its snapshot.
     purging: bool,
     writing: Option<(JoinHandle<Result<SnapshotId, DiskError>>, Instant)>,
+    /// The one that is being written is not of this tree.
+    given_up: Arc<AtomicBool>,
     /// What was logged when the schedule was last told.
     logged_txns: u64,
     logged_bytes: u64,
@@ -131,6 +134,7 @@ where
             purged_at: None,
             purging: false,
             writing: None,
+            given_up: Arc::default(),
             logged_txns: 0,
             logged_bytes: 0,
         }
@@ -157,7 +161,10 @@ where
         queue.request_roll();
         self.upkeep.schedule.on_snapshot(u64::MAX / 2);
         let disk = self.upkeep.snapshots.clone();
-        let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(move || job.write(&*disk));
+        self.given_up = Arc::default();
+        let go_on = unhurried(self.given_up.clone());
+        let write = move || job.write(&*disk, &go_on);
+        let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(write);
         match spawned {
             Ok(writing) => self.writing = Some((writing, Instant::now())),
             Err(error) => self.on_no_snapshot(&error),
@@ -189,6 +196,7 @@ where
     /// Everything that was of the old tree is forgotten.
     fn on_other_tree(&mut self) {
         if let Some((writing, _)) = self.writing.take() {
+            self.given_up.store(true, Ordering::Relaxed);
             // Its file was never given a name, and the next one replaces it.
             let _ = writing.join().expect("the snapshot's thread does not panic");
         }
@@ -246,6 +254,21 @@ where
             }
             Err(error) => warn!("nothing was purged: {error}"),
         }
+    }
+}
+
+/// Nobody waits for a snapshot, but everybody for the disk and the processors: after each piece its thread rests so
+/// many times as long as the piece took,
+const REST: u32 = 3;
+/// and no longer than this.
+const LONGEST_REST: Duration = Duration::from_millis(200);
+
+fn unhurried(given_up: Arc<AtomicBool>) -> impl Fn() -> bool {
+    let since = Cell::new(Instant::now());
+    move || {
+        thread::sleep((since.get().elapsed() * REST).min(LONGEST_REST));
+        since.set(Instant::now());
+        !given_up.load(Ordering::Relaxed)
     }
 }
 

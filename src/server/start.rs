@@ -236,7 +236,7 @@ fn snapshot_of_image(
     };
     image.write(&batch)?;
     let Some(job) = keeper.begin_snapshot(image, compression)? else { return Ok(None) };
-    let id = job.write(disk)?;
+    let id = job.write(disk, &|| true)?;
     keeper.finish_snapshot(image, disk, id)?;
     Ok(Some(id))
 }

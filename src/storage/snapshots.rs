@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use bytes::{Buf, Bytes};
 
 use super::names::SnapshotName;
-use super::{Disk, DiskError};
+use super::{Disk, DiskError, DiskErrorKind};
 use crate::id::Zxid;
 use crate::planted::{self, Bug};
 use crate::tree::snapshot::{self, Compression, Sections, SnapshotError, Target, Verifier};
@@ -99,19 +99,24 @@ pub(super) fn verify_file(disk: &impl Disk, name: SnapshotName, file: String) ->
 /// Writes the snapshot of a tree.
 pub fn write_tree(disk: &impl Disk, tree: &Tree, compression: Compression) -> Result<SnapshotId, DiskError> {
     let name = SnapshotName { zxid: tree.last_zxid(), compression };
-    let id = prepare(disk, name, |out| snapshot::write_tree(tree, out, compression).map(|_| ()))?;
+    let id = prepare(disk, name, &|| true, |out| snapshot::write_tree(tree, out, compression).map(|_| ()))?;
     publish(disk, &id)?;
     Ok(id)
 }
 
-/// Writes a snapshot under its temporary name. Durable on return, but not yet a snapshot. On an error the
-/// file is removed again.
+/// Asked whenever a piece of a snapshot is durable: whether the rest is still wanted. Whoever is in no hurry takes his
+/// time with the answer.
+pub type GoOn<'a> = &'a dyn Fn() -> bool;
+
+/// Writes a snapshot under its temporary name. Durable on return, but not yet a snapshot. On an error, and if it is
+/// not wanted any more, the file is removed again.
 pub fn prepare<D: Disk>(
     disk: &D,
     name: SnapshotName,
+    go_on: GoOn<'_>,
     write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
 ) -> Result<SnapshotId, DiskError> {
-    prepare_as(disk, name, &name.tmp(), write)
+    prepare_as(disk, name, &name.tmp(), go_on, write)
 }
 
 /// The same under any name.
@@ -119,11 +124,12 @@ pub(super) fn prepare_as<D: Disk>(
     disk: &D,
     name: SnapshotName,
     file: &str,
+    go_on: GoOn<'_>,
     write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
 ) -> Result<SnapshotId, DiskError> {
     let attempt = || -> Result<SnapshotId, DiskError> {
         disk.create(file)?;
-        write(FileWriter::new(disk, file)).map_err(|error| disk_error(error, file))?;
+        write(FileWriter::new(disk, file, go_on)).map_err(|error| disk_error(error, file))?;
         if !planted::is(Bug::SnapshotUnsynced) {
             disk.sync(file)?;
         }
@@ -144,7 +150,6 @@ pub fn publish(disk: &impl Disk, id: &SnapshotId) -> Result<(), DiskError> {
 
 /// The error of the disk that came through a stream, or the stream's own.
 fn disk_error(error: io::Error, name: &str) -> DiskError {
-    use super::DiskErrorKind;
     let message = error.to_string();
     let inner = error.into_inner().and_then(|inner| inner.downcast::<DiskError>().ok());
     inner.map_or_else(
@@ -156,7 +161,7 @@ fn disk_error(error: io::Error, name: &str) -> DiskError {
 /// How much is read or written at once.
 const CHUNK: usize = 1 << 20;
 /// How much is written between two syncs: one sync of a whole large file would hold up those of the log.
-const SYNC_EVERY: u64 = 8 << 20;
+const SYNC_EVERY: u64 = 1 << 20;
 
 struct FileReader<'a, D> {
     disk: &'a D,
@@ -190,11 +195,12 @@ pub struct FileWriter<'a, D> {
     offset: u64,
     synced: u64,
     chunk: Vec<u8>,
+    go_on: GoOn<'a>,
 }
 
 impl<'a, D: Disk> FileWriter<'a, D> {
-    fn new(disk: &'a D, name: &'a str) -> Self {
-        Self { disk, name, offset: 0, synced: 0, chunk: Vec::new() }
+    fn new(disk: &'a D, name: &'a str, go_on: GoOn<'a>) -> Self {
+        Self { disk, name, offset: 0, synced: 0, chunk: Vec::new(), go_on }
     }
 
     fn drain(&mut self) -> Result<(), DiskError> {
@@ -204,6 +210,11 @@ impl<'a, D: Disk> FileWriter<'a, D> {
         if self.offset - self.synced >= SYNC_EVERY {
             self.disk.sync(self.name)?;
             self.synced = self.offset;
+            if !(self.go_on)() {
+                let message = "it is not wanted any more".to_owned();
+                let (kind, path) = (DiskErrorKind::Other, self.name.to_owned());
+                return Err(DiskError { kind, operation: "writing", path, message });
+            }
         }
         Ok(())
     }

@@ -1147,7 +1147,7 @@ impl Process {
         if let Some(job) = self.keeper.begin_snapshot(image, Compression::Plain)? {
             self.log_queue.push_back(LogJob::Roll);
             self.start_log(around);
-            let id = job.write(snap)?;
+            let id = job.write(snap, &|| true)?;
             self.keeper.finish_snapshot(image, snap, id)?;
             bytes = id.len;
         }
