@@ -313,7 +313,7 @@ def tail(name, round_, args, bench, results, largest=None):
     # Each is the first every other time.
     for label in list(configs) if round_ % 2 == 0 else list(configs)[::-1]:
         say(f"{name}: {rate:,.0f} sets per second, background work {label}")
-        raw, probe, snapshots = tail_of_one(name, names, configs[label], rate, time, args, bench)
+        raw, probe, snapshots = tail_of_one(name, names, configs[label], rate, time, largest, args, bench)
         if label == "on" and snapshots == 0:
             raise RuntimeError("no snapshot was written, so this says nothing about them")
         latency = raw["latency_us"]
@@ -328,10 +328,15 @@ def tail(name, round_, args, bench, results, largest=None):
     results.add(name, case, raws, figures)
 
 
-def tail_of_one(name, names, config, rate, time, args, bench):
+def tail_of_one(name, names, config, rate, time, restart, args, bench):
     with Server(name, args, bench, config) as server:
         server.start()
         warm_up(server, args, *names)
+        if restart:
+            # The next snapshot is due when the log has grown by more than that of the load; but a purge that has not
+            # been for an hour, or not since the start, begins with one.
+            server.kill()
+            server.start()
         time = ["--time", time]
         probing = bench.start("fdatasync", "--dir", server.dir, "--interval", "5ms", *time, "--json", "--quiet")
         with Snapshots(server) as snapshots:
