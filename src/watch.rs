@@ -75,8 +75,8 @@ const BOTH_WAYS: &str = "a watch stands in both maps";
 #[derive(Debug, Default)]
 struct Side {
     by_path: Map<Text, Watchers>,
-    /// The paths of each connection, and its place among the watchers of each. It stays here until it closes, as in
-    /// Java, even when all its watches have fired.
+    /// The paths of each connection, and its place among the watchers of each. A connection stays until it closes, as
+    /// in Java, even when all its watches have fired.
     by_conn: Map<ConnId, BTreeMap<Text, usize>>,
     recursive: usize,
 }
