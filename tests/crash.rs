@@ -15,7 +15,7 @@ use zooid::proto::op;
 use zooid::storage::image::{Anchor, Keeper, Progress};
 use zooid::storage::purge::Purger;
 use zooid::storage::{
-    ForceSync, Image, ImageState, LogOptions, LogWriter, Options, Recovered, StorageError, Trunc, recover, trunc,
+    ForceSync, Image, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, StorageError, Trunc, recover, trunc,
 };
 use zooid::tree::snapshot::Compression;
 use zooid::tree::{Tree, TreeRules, Unwatched};
@@ -154,7 +154,7 @@ impl<'a> Server<'a> {
         self.write_image(&mut Random(1))?;
         let job = self.keeper.begin_snapshot(&self.world.image, Compression::Plain).map_err(|_| Stopped)?;
         if let Some(job) = job {
-            let id = job.write(&self.world.snap, &|| true).map_err(|_| Stopped)?;
+            let id = job.write(&self.world.snap, Pace::Hurried).map_err(|_| Stopped)?;
             self.keeper.finish_snapshot(&self.world.image, &self.world.snap, id).map_err(|_| Stopped)?;
         }
         let purged = self.purger.purge(&self.world.log, &self.world.snap, 3).map_err(|_| Stopped)?;

@@ -18,7 +18,7 @@ use zooid::storage::epoch::EpochFile;
 use zooid::storage::image::{Keeper, Progress};
 use zooid::storage::purge::Purger;
 use zooid::storage::{
-    ForceSync, Image, ImageState, LogOptions, MemberStore, Notice, OpenedMember, Options, Refusal, StorageError,
+    ForceSync, Image, ImageState, LogOptions, MemberStore, Notice, OpenedMember, Options, Pace, Refusal, StorageError,
     Truncated, read_log, recover,
 };
 use zooid::tree::snapshot::{self, Compression};
@@ -285,7 +285,7 @@ impl<'a> Member<'a> {
     fn write_snapshot(&mut self) -> Result<(), Stopped> {
         self.write_image()?;
         if let Some(job) = self.keeper.begin_snapshot(&self.world.image, Compression::Plain).map_err(|_| Stopped)? {
-            let id = job.write(&self.world.snap, &|| true).map_err(|_| Stopped)?;
+            let id = job.write(&self.world.snap, Pace::Hurried).map_err(|_| Stopped)?;
             self.keeper.finish_snapshot(&self.world.image, &self.world.snap, id).map_err(|_| Stopped)?;
         }
         let purged = self.purger.purge(&self.world.log, &self.world.snap, 3).map_err(stopped)?;

@@ -16,7 +16,7 @@ use zooid::image_rocksdb::RocksImage;
 use zooid::journal;
 use zooid::storage::image::{Batch, Keeper, Progress, View};
 use zooid::storage::{
-    Disk, Disks, ForceSync, Image, ImageState, LogOptions, LogWriter, Options, Recovered, StorageError, recover,
+    Disk, Disks, ForceSync, Image, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, StorageError, recover,
 };
 use zooid::tree::snapshot::Compression;
 use zooid::tree::{Tree, TreeRules, Unwatched};
@@ -115,7 +115,7 @@ fn a_java_directory_is_taken_over_and_goes_on() {
     let batch = keeper.finish(capture, &mut first.tree).ok().unwrap();
     image.write(&batch).unwrap();
     let job = keeper.begin_snapshot(&image, Compression::Snappy).unwrap().unwrap();
-    let id = job.write(&disks.snap, &|| true).unwrap();
+    let id = job.write(&disks.snap, Pace::Hurried).unwrap();
     keeper.finish_snapshot(&image, &disks.snap, id).unwrap();
     drop(job);
     let third = recover(&disks, &image, &options).unwrap();
@@ -275,7 +275,7 @@ fn a_start_with_a_million_znodes() {
 
     let job = keeper.begin_snapshot(&image, Compression::Plain).unwrap().unwrap();
     let begun = Instant::now();
-    let id = job.write(&disks.snap, &|| true).unwrap();
+    let id = job.write(&disks.snap, Pace::Hurried).unwrap();
     println!("snapshot of {} bytes from the image: {:?}", id.len, begun.elapsed());
     keeper.finish_snapshot(&image, &disks.snap, id).unwrap();
     drop(job);

@@ -16,7 +16,8 @@ use zooid::storage::image::{Keeper, Progress};
 use zooid::storage::purge::Purger;
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
-    ForceSync, Image, LogOptions, LogWriter, Notice, Options, Recovered, Refusal, StorageError, Trunc, recover, trunc,
+    ForceSync, Image, LogOptions, LogWriter, Notice, Options, Pace, Recovered, Refusal, StorageError, Trunc, recover,
+    trunc,
 };
 use zooid::tree::snapshot::Compression;
 use zooid::txn::{Create, CreateKind, Header, Txn, write_logged};
@@ -77,7 +78,7 @@ fn snapshot(world: &World) {
     let batch = keeper.finish(capture, &mut recovered.tree).ok().unwrap();
     world.image.write(&batch).unwrap();
     if let Some(job) = keeper.begin_snapshot(&world.image, Compression::Plain).unwrap() {
-        let id = job.write(&world.snap, &|| true).unwrap();
+        let id = job.write(&world.snap, Pace::Hurried).unwrap();
         keeper.finish_snapshot(&world.image, &world.snap, id).unwrap();
     }
 }
@@ -231,7 +232,7 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_behind() {
     world.image.write(&batch).unwrap();
     let job = keeper.begin_snapshot(&world.image, Compression::Gz).unwrap().unwrap();
     world.blow_after(2);
-    assert!(job.write(&world.snap, &|| true).is_err());
+    assert!(job.write(&world.snap, Pace::Hurried).is_err());
     world.crash(Fate::Kept, &mut Random(1));
     assert_eq!(open(&world).unwrap().last_zxid, Zxid(10));
     assert_eq!(world.snap.names(), ["snapshot.0"]);
@@ -255,10 +256,10 @@ fn a_snapshot_that_is_given_up_ends_with_its_first_piece() {
         pieces.set(pieces.get() + 1);
         go_on
     };
-    let error = job.write(&world.snap, &|| count(false)).unwrap_err();
+    let error = job.write(&world.snap, Pace::Leisurely(&|| count(false))).unwrap_err();
     assert!(error.to_string().contains("it is not wanted any more"), "{error}");
     assert_eq!((pieces.take(), world.snap.names()), (1, vec!["snapshot.0".to_owned()]));
-    job.write(&world.snap, &|| count(true)).unwrap();
+    job.write(&world.snap, Pace::Leisurely(&|| count(true))).unwrap();
     assert!(pieces.get() >= 3, "{} pieces of 4 MiB", pieces.get());
 }
 

@@ -20,7 +20,7 @@ use crate::id::{LinkId, Zxid};
 use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
-use crate::storage::{DiskError, Image, ImageError, SnapshotId};
+use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId};
 use crate::tree::snapshot::Compression;
 
 /// What others want of the image's thread.
@@ -163,7 +163,7 @@ where
         let disk = self.upkeep.snapshots.clone();
         self.given_up = Arc::default();
         let go_on = unhurried(self.given_up.clone());
-        let write = move || job.write(&*disk, &go_on);
+        let write = move || job.write(&*disk, Pace::Leisurely(&go_on));
         let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(write);
         match spawned {
             Ok(writing) => self.writing = Some((writing, Instant::now())),

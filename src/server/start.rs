@@ -35,8 +35,8 @@ use crate::storage::image::{Image, Keeper, Progress};
 use crate::storage::member::{MemberStore, OpenedMember};
 use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{
-    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Recovered, Replay, SnapshotId, StorageError, recover,
-    write_tree,
+    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId, StorageError,
+    recover, write_tree,
 };
 use crate::tree::TreeRules;
 use crate::tree::snapshot::Compression;
@@ -237,7 +237,7 @@ fn snapshot_of_image(
     };
     image.write(&batch)?;
     let Some(job) = keeper.begin_snapshot(image, compression)? else { return Ok(None) };
-    let id = job.write(disk, &|| true)?;
+    let id = job.write(disk, Pace::Hurried)?;
     keeper.finish_snapshot(image, disk, id)?;
     Ok(Some(id))
 }

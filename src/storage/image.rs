@@ -20,7 +20,7 @@ use jute::records::data::StatPersisted;
 use jute::{Reader, Record, Text, Writer};
 
 use super::names::{LogName, SnapshotName};
-use super::snapshots::{GoOn, SnapshotId};
+use super::snapshots::{Pace, SnapshotId};
 use super::{Position, snapshots};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
@@ -747,9 +747,9 @@ pub struct SnapshotJob<V> {
 
 impl<V: View> SnapshotJob<V> {
     /// Writes the file under its temporary name, durably. For [`Keeper::finish_snapshot`].
-    pub fn write(&self, disk: &impl super::Disk, go_on: GoOn<'_>) -> Result<SnapshotId, super::DiskError> {
+    pub fn write(&self, disk: &impl super::Disk, pace: Pace<'_>) -> Result<SnapshotId, super::DiskError> {
         let Self { view, meta, name } = self;
-        snapshots::prepare(disk, *name, go_on, |out| write_snapshot(view, meta, out, name.compression).map(|_| ()))
+        snapshots::prepare(disk, *name, pace, |out| write_snapshot(view, meta, out, name.compression).map(|_| ()))
     }
 }
 

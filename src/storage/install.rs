@@ -30,7 +30,7 @@ use super::error::Refusal;
 use super::mark::Mark;
 use super::names::{LogName, SnapshotName};
 use super::recover::{Disks, Notice};
-use super::snapshots::{self, SnapshotId};
+use super::snapshots::{self, Pace, SnapshotId};
 use super::{Disk, DiskError, StorageError};
 use crate::id::Zxid;
 use crate::journal::{self, FILE_HEADER_LEN};
@@ -77,7 +77,7 @@ pub fn prepare<D: Disk>(
     remove_replaced(disks)?;
     let attempt = || -> Result<Incoming, StorageError> {
         let name = SnapshotName { zxid: tree.last_zxid(), compression };
-        let snapshot = snapshots::prepare_as(&disks.snap, name, &ready(&name), &|| true, |out| {
+        let snapshot = snapshots::prepare_as(&disks.snap, name, &ready(&name), Pace::Hurried, |out| {
             snapshot::write_tree(tree, out, compression).map(|_| ())
         })?;
         let log = write_log(&disks.log, rest)?;

@@ -42,7 +42,7 @@ pub use member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
 pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};
-pub use snapshots::{SnapshotId, write_tree};
+pub use snapshots::{Pace, SnapshotId, write_tree};
 pub use trunc::{Trunc, trunc};
 pub use writer::Writer;
 

@@ -99,24 +99,30 @@ pub(super) fn verify_file(disk: &impl Disk, name: SnapshotName, file: String) ->
 /// Writes the snapshot of a tree.
 pub fn write_tree(disk: &impl Disk, tree: &Tree, compression: Compression) -> Result<SnapshotId, DiskError> {
     let name = SnapshotName { zxid: tree.last_zxid(), compression };
-    let id = prepare(disk, name, &|| true, |out| snapshot::write_tree(tree, out, compression).map(|_| ()))?;
+    let id = prepare(disk, name, Pace::Hurried, |out| snapshot::write_tree(tree, out, compression).map(|_| ()))?;
     publish(disk, &id)?;
     Ok(id)
 }
 
-/// Asked whenever a piece of a snapshot is durable: whether the rest is still wanted. Whoever is in no hurry takes his
-/// time with the answer.
-pub type GoOn<'a> = &'a dyn Fn() -> bool;
+/// How a snapshot is written, in pieces that are synced.
+#[derive(Clone, Copy)]
+pub enum Pace<'a> {
+    /// Somebody waits for it.
+    Hurried,
+    /// Others are to notice as little of it as can be. Asked after each piece: whether the rest is still wanted. The
+    /// answer may take its time.
+    Leisurely(&'a dyn Fn() -> bool),
+}
 
 /// Writes a snapshot under its temporary name. Durable on return, but not yet a snapshot. On an error, and if it is
 /// not wanted any more, the file is removed again.
 pub fn prepare<D: Disk>(
     disk: &D,
     name: SnapshotName,
-    go_on: GoOn<'_>,
+    pace: Pace<'_>,
     write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
 ) -> Result<SnapshotId, DiskError> {
-    prepare_as(disk, name, &name.tmp(), go_on, write)
+    prepare_as(disk, name, &name.tmp(), pace, write)
 }
 
 /// The same under any name.
@@ -124,12 +130,12 @@ pub(super) fn prepare_as<D: Disk>(
     disk: &D,
     name: SnapshotName,
     file: &str,
-    go_on: GoOn<'_>,
+    pace: Pace<'_>,
     write: impl FnOnce(FileWriter<'_, D>) -> io::Result<()>,
 ) -> Result<SnapshotId, DiskError> {
     let attempt = || -> Result<SnapshotId, DiskError> {
         disk.create(file)?;
-        write(FileWriter::new(disk, file, go_on)).map_err(|error| disk_error(error, file))?;
+        write(FileWriter::new(disk, file, pace)).map_err(|error| disk_error(error, file))?;
         if !planted::is(Bug::SnapshotUnsynced) {
             disk.sync(file)?;
         }
@@ -161,7 +167,9 @@ fn disk_error(error: io::Error, name: &str) -> DiskError {
 /// How much is read or written at once.
 const CHUNK: usize = 1 << 20;
 /// How much is written between two syncs: one sync of a whole large file would hold up those of the log.
-const SYNC_EVERY: u64 = 1 << 20;
+const HURRIED_PIECE: u64 = 8 << 20;
+/// Those of the log wait for a piece that is being written out, so this is as small as does not cost the rest much.
+const LEISURELY_PIECE: u64 = 1 << 20;
 
 struct FileReader<'a, D> {
     disk: &'a D,
@@ -195,22 +203,28 @@ pub struct FileWriter<'a, D> {
     offset: u64,
     synced: u64,
     chunk: Vec<u8>,
-    go_on: GoOn<'a>,
+    pace: Pace<'a>,
 }
 
 impl<'a, D: Disk> FileWriter<'a, D> {
-    fn new(disk: &'a D, name: &'a str, go_on: GoOn<'a>) -> Self {
-        Self { disk, name, offset: 0, synced: 0, chunk: Vec::new(), go_on }
+    fn new(disk: &'a D, name: &'a str, pace: Pace<'a>) -> Self {
+        Self { disk, name, offset: 0, synced: 0, chunk: Vec::new(), pace }
     }
 
     fn drain(&mut self) -> Result<(), DiskError> {
         self.disk.write_at(self.name, self.offset, &self.chunk)?;
         self.offset += self.chunk.len() as u64;
         self.chunk.clear();
-        if self.offset - self.synced >= SYNC_EVERY {
+        let piece = match self.pace {
+            Pace::Hurried => HURRIED_PIECE,
+            Pace::Leisurely(_) => LEISURELY_PIECE,
+        };
+        if self.offset - self.synced >= piece {
             self.disk.sync(self.name)?;
             self.synced = self.offset;
-            if !(self.go_on)() {
+            if let Pace::Leisurely(go_on) = self.pace
+                && !go_on()
+            {
                 let message = "it is not wanted any more".to_owned();
                 let (kind, path) = (DiskErrorKind::Other, self.name.to_owned());
                 return Err(DiskError { kind, operation: "writing", path, message });

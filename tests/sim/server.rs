@@ -32,8 +32,8 @@ use zooid::storage::member::{Installed, MemberStore, OpenedMember, Truncated, re
 use zooid::storage::purge::Purger;
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
-    Durable, ForceSync, Image, LogOptions, LogWriter, Options, Position, Recovered, Replay, SnapshotId, StorageError,
-    Writer as LogEnd, recover,
+    Durable, ForceSync, Image, LogOptions, LogWriter, Options, Pace, Position, Recovered, Replay, SnapshotId,
+    StorageError, Writer as LogEnd, recover,
 };
 use zooid::tree::snapshot::Compression;
 use zooid::tree::stream::SnapshotParser;
@@ -1147,7 +1147,7 @@ impl Process {
         if let Some(job) = self.keeper.begin_snapshot(image, Compression::Plain)? {
             self.log_queue.push_back(LogJob::Roll);
             self.start_log(around);
-            let id = job.write(snap, &|| true)?;
+            let id = job.write(snap, Pace::Hurried)?;
             self.keeper.finish_snapshot(image, snap, id)?;
             bytes = id.len;
         }
