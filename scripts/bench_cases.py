@@ -307,13 +307,12 @@ def tail(name, round_, args, bench, results, largest=None):
     own. A stall that the probe sees too is the disk's."""
     configs = tail_configs(args)
     names, case = (tree(largest), f"tail-{largest}") if largest else (keys(args), "tail")
-    time = LARGEST_TAIL_TIME if largest else args.tail_time
     rate = tail_rate(args, bench, results)
     figures, raws = {"rate op/s": rate}, {}
     # Each is the first every other time.
     for label in list(configs) if round_ % 2 == 0 else list(configs)[::-1]:
         say(f"{name}: {rate:,.0f} sets per second, background work {label}")
-        raw, probe, snapshots = tail_of_one(name, names, configs[label], rate, time, largest, args, bench)
+        raw, probe, snapshots = tail_of_one(name, names, configs[label], rate, largest, args, bench)
         if label == "on" and snapshots == 0:
             raise RuntimeError("no snapshot was written, so this says nothing about them")
         latency = raw["latency_us"]
@@ -328,16 +327,16 @@ def tail(name, round_, args, bench, results, largest=None):
     results.add(name, case, raws, figures)
 
 
-def tail_of_one(name, names, config, rate, time, restart, args, bench):
+def tail_of_one(name, names, config, rate, largest, args, bench):
     with Server(name, args, bench, config) as server:
         server.start()
         warm_up(server, args, *names)
-        if restart:
+        if largest:
             # The next snapshot is due when the log has grown by more than that of the load; but a purge that has not
             # been for an hour, or not since the start, begins with one.
             server.kill()
             server.start()
-        time = ["--time", time]
+        time = ["--time", LARGEST_TAIL_TIME if largest else args.tail_time]
         probing = bench.start("fdatasync", "--dir", server.dir, "--interval", "5ms", *time, "--json", "--quiet")
         with Snapshots(server) as snapshots:
             try:

@@ -69,6 +69,7 @@ type ConnSet = HashSet<ConnId, foldhash::fast::FixedState>;
 /// The watches on one path: connection and set of modes. They may be as many as there are connections, and those
 /// come and go together, so nothing looks for one of them here.
 type Watchers = Vec<(ConnId, u8)>;
+type Places = Map<ConnId, BTreeMap<Text, usize>>;
 
 const BOTH_WAYS: &str = "a watch stands in both maps";
 
@@ -77,8 +78,13 @@ struct Side {
     by_path: Map<Text, Watchers>,
     /// The paths of each connection, and its place among the watchers of each. A connection stays until it closes, as
     /// in Java, even when all its watches have fired.
-    by_conn: Map<ConnId, BTreeMap<Text, usize>>,
+    by_conn: Places,
     recursive: usize,
+}
+
+fn set_place(by_conn: &mut Places, conn: ConnId, path: &str, at: usize) {
+    let place = by_conn.get_mut(&conn).and_then(|paths| paths.get_mut(path));
+    *place.expect(BOTH_WAYS) = at;
 }
 
 impl Side {
@@ -105,33 +111,32 @@ impl Side {
 
     /// Takes `modes` away; true if there was any of them.
     fn remove(&mut self, path: &str, conn: ConnId, modes: u8) -> bool {
-        let Some(at) = self.place(path, conn) else { return false };
-        let left = &mut self.by_path.get_mut(path).expect(BOTH_WAYS)[at].1;
-        let had = *left & modes;
+        self.place(path, conn).is_some_and(|at| self.take_modes(path, at, modes))
+    }
+
+    /// The same of the watcher at this place, who leaves it if nothing is left.
+    fn take_modes(&mut self, path: &str, at: usize, modes: u8) -> bool {
+        let watchers = self.by_path.get_mut(path).expect(BOTH_WAYS);
+        let (conn, left) = &mut watchers[at];
+        let (conn, had) = (*conn, *left & modes);
         *left &= !modes;
         if had & Mode::Recursive as u8 != 0 {
             self.recursive -= 1;
         }
         if *left == 0 {
-            self.forget(path, at);
+            watchers.swap_remove(at);
+            if let Some((moved, _)) = watchers.get(at) {
+                set_place(&mut self.by_conn, *moved, path, at);
+            }
+            if watchers.is_empty() {
+                self.by_path.remove(path);
+            }
+            // It is gone already if the connection is.
+            if let Some(paths) = self.by_conn.get_mut(&conn) {
+                paths.remove(path);
+            }
         }
         had != 0
-    }
-
-    /// Takes the watcher at this place out.
-    fn forget(&mut self, path: &str, at: usize) {
-        let watchers = self.by_path.get_mut(path).expect(BOTH_WAYS);
-        let (conn, _) = watchers.swap_remove(at);
-        if let Some((moved, _)) = watchers.get(at) {
-            let paths = self.by_conn.get_mut(moved).expect(BOTH_WAYS);
-            *paths.get_mut(path).expect(BOTH_WAYS) = at;
-        }
-        if watchers.is_empty() {
-            self.by_path.remove(path);
-        }
-        if let Some(paths) = self.by_conn.get_mut(&conn) {
-            paths.remove(path);
-        }
     }
 
     fn has(&self, path: &str, conn: ConnId, modes: u8) -> bool {
@@ -145,17 +150,19 @@ impl Side {
             return told;
         }
         if let Some(watchers) = self.by_path.get_mut(path) {
-            let mut stay = 0;
+            let mut place = 0;
             watchers.retain_mut(|(conn, modes)| {
+                let moves = place < told.len();
                 told.push(*conn);
                 *modes &= !(Mode::Standard as u8);
-                let paths = self.by_conn.get_mut(conn).expect(BOTH_WAYS);
                 if *modes == 0 {
-                    paths.remove(path);
+                    self.by_conn.get_mut(conn).expect(BOTH_WAYS).remove(path);
                     return false;
                 }
-                *paths.get_mut(path).expect(BOTH_WAYS) = stay;
-                stay += 1;
+                if moves {
+                    set_place(&mut self.by_conn, *conn, path, place);
+                }
+                place += 1;
                 true
             });
             if watchers.is_empty() {
@@ -177,10 +184,7 @@ impl Side {
 
     fn remove_conn(&mut self, conn: ConnId) {
         for (path, at) in self.by_conn.remove(&conn).into_iter().flatten() {
-            if self.by_path[path.as_str()][at].1 & Mode::Recursive as u8 != 0 {
-                self.recursive -= 1;
-            }
-            self.forget(&path, at);
+            self.take_modes(&path, at, u8::MAX);
         }
     }
 
@@ -258,41 +262,35 @@ impl WatchTable {
 
     /// Calls `tell` for each connection and event that a creation causes, in Java's order.
     pub fn on_created(&mut self, path: &str, parent: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        let none = ConnSet::default();
-        self.fire(Table::Data, EventType::Created, path, &none, |conn| tell(conn, EventType::Created, path));
-        self.fire(Table::Child, EventType::ChildrenChanged, parent, &none, |conn| {
+        self.fire(Table::Data, EventType::Created, path, |conn| tell(conn, EventType::Created, path));
+        self.fire(Table::Child, EventType::ChildrenChanged, parent, |conn| {
             tell(conn, EventType::ChildrenChanged, parent);
         });
     }
 
     /// One connection hears of a deletion once, whichever tables it stands in.
     pub fn on_deleted(&mut self, path: &str, parent: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        let (deleted, none) = (EventType::Deleted, ConnSet::default());
-        let told = self.fire(Table::Data, deleted, path, &none, |conn| tell(conn, deleted, path));
-        let told = told.into_iter().collect();
-        self.fire(Table::Child, deleted, path, &told, |conn| tell(conn, deleted, path));
+        let deleted = EventType::Deleted;
+        let told = self.fire(Table::Data, deleted, path, |conn| tell(conn, deleted, path));
+        let told: ConnSet = told.into_iter().collect();
+        self.fire(Table::Child, deleted, path, |conn| {
+            if !told.contains(&conn) {
+                tell(conn, deleted, path);
+            }
+        });
         if planted::is(Bug::WatchLost) {
             return;
         }
-        self.fire(Table::Child, EventType::ChildrenChanged, parent, &none, |conn| {
+        self.fire(Table::Child, EventType::ChildrenChanged, parent, |conn| {
             tell(conn, EventType::ChildrenChanged, parent);
         });
     }
 
     pub fn on_data_changed(&mut self, path: &str, mut tell: impl FnMut(ConnId, EventType, &str)) {
-        self.fire(Table::Data, EventType::DataChanged, path, &ConnSet::default(), |conn| {
-            tell(conn, EventType::DataChanged, path);
-        });
+        self.fire(Table::Data, EventType::DataChanged, path, |conn| tell(conn, EventType::DataChanged, path));
     }
 
-    fn fire(
-        &mut self,
-        table: Table,
-        event: EventType,
-        path: &str,
-        skip: &ConnSet,
-        mut tell: impl FnMut(ConnId),
-    ) -> Vec<ConnId> {
+    fn fire(&mut self, table: Table, event: EventType, path: &str, mut tell: impl FnMut(ConnId)) -> Vec<ConnId> {
         let told = self.side(table).trigger(path);
         if told.is_empty() {
             return told;
@@ -304,11 +302,7 @@ impl WatchTable {
             EventType::ChildrenChanged => &mut self.fired.children_changed,
         };
         fired.add(told.len() as i64);
-        for conn in &told {
-            if !skip.contains(conn) {
-                tell(*conn);
-            }
-        }
+        told.iter().for_each(|conn| tell(*conn));
         told
     }
 

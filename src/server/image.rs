@@ -100,6 +100,14 @@ pub struct Upkeep {
     pub purge_every: Option<Duration>,
 }
 
+/// A snapshot that is being written.
+struct Writing {
+    thread: JoinHandle<Result<SnapshotId, DiskError>>,
+    started: Instant,
+    /// It is not of this tree any more.
+    given_up: Arc<AtomicBool>,
+}
+
 /// What the thread is started with.
 pub struct ImageTask<I: Image> {
     image: I,
@@ -111,9 +119,7 @@ pub struct ImageTask<I: Image> {
     purged_at: Option<Instant>,
     /// A purge is under way, and waits for its snapshot.
     purging: bool,
-    writing: Option<(JoinHandle<Result<SnapshotId, DiskError>>, Instant)>,
-    /// The one that is being written is not of this tree.
-    given_up: Arc<AtomicBool>,
+    writing: Option<Writing>,
     /// What was logged when the schedule was last told.
     logged_txns: u64,
     logged_bytes: u64,
@@ -134,7 +140,6 @@ where
             purged_at: None,
             purging: false,
             writing: None,
-            given_up: Arc::default(),
             logged_txns: 0,
             logged_bytes: 0,
         }
@@ -161,23 +166,22 @@ where
         queue.request_roll();
         self.upkeep.schedule.on_snapshot(u64::MAX / 2);
         let disk = self.upkeep.snapshots.clone();
-        self.given_up = Arc::default();
-        let go_on = unhurried(self.given_up.clone());
+        let given_up = Arc::default();
+        let go_on = unhurried(Arc::clone(&given_up));
         let write = move || job.write(&*disk, Pace::Leisurely(&go_on));
         let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(write);
         match spawned {
-            Ok(writing) => self.writing = Some((writing, Instant::now())),
+            Ok(thread) => self.writing = Some(Writing { thread, started: Instant::now(), given_up }),
             Err(error) => self.on_no_snapshot(&error),
         }
     }
 
     /// Gives a snapshot that is complete its name.
     fn finish_snapshot(&mut self, shared: &Shared) {
-        if !self.writing.as_ref().is_some_and(|(writing, _)| writing.is_finished()) {
+        let Some(Writing { thread, started, .. }) = self.writing.take_if(|writing| writing.thread.is_finished()) else {
             return;
-        }
-        let Some((writing, started)) = self.writing.take() else { return };
-        let finished = match writing.join().expect("the snapshot's thread does not panic") {
+        };
+        let finished = match thread.join().expect("the snapshot's thread does not panic") {
             Ok(id) => self.keeper.finish_snapshot(&self.image, &*self.upkeep.snapshots, id).map(|()| id),
             Err(error) => Err(error.into()),
         };
@@ -195,10 +199,10 @@ where
 
     /// Everything that was of the old tree is forgotten.
     fn on_other_tree(&mut self) {
-        if let Some((writing, _)) = self.writing.take() {
-            self.given_up.store(true, Ordering::Relaxed);
+        if let Some(Writing { thread, given_up, .. }) = self.writing.take() {
+            given_up.store(true, Ordering::Relaxed);
             // Its file was never given a name, and the next one replaces it.
-            let _ = writing.join().expect("the snapshot's thread does not panic");
+            let _ = thread.join().expect("the snapshot's thread does not panic");
         }
         self.purging = false;
     }

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::image::{ImageTask, Learners, Upkeep};
 use super::log::{LogQueue, Storage};
 use super::peer::Peers;
-use super::rounds::{self, Hands, Rounds};
+use super::rounds::{Hands, Rounds, run_node};
 use super::{Shared, image, log};
 use crate::acl::AclRules;
 use crate::admin::environment;
@@ -138,11 +138,11 @@ pub fn serve(config: Config) -> i32 {
         shared.image.open();
         spawn("zooid-image", move || image::run(&shared, &queue, task))
     });
-    let node_rounds =
+    let rounds =
         Rounds::new(node, Hands { log: queue.clone(), peers, runtime: runtime.handle().clone() }, &shared.clock);
     let node_thread = spawn("zooid-node", {
         let shared = shared.clone();
-        move || rounds::run_node(&shared, node_rounds)
+        move || run_node(&shared, rounds)
     });
     let accepting = runtime.spawn(listen::accept(shared.clone(), listener));
     let role = match shared.config.ensemble.mode {
