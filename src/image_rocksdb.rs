@@ -14,6 +14,9 @@ use crate::storage::image::{Batch, TakeRow, View};
 use crate::storage::{Image, ImageError};
 
 const MEMTABLE: usize = 8 << 20;
+/// A file is written out when it is complete, and whoever syncs the log at that time waits for all of it. (RocksDB
+/// could write it out in pieces, `bytes_per_sync`, but the crate builds it without what that needs.)
+const FILE: u64 = 8 << 20;
 const BLOCK_CACHE: usize = 1 << 20;
 const BLOCK: usize = 32 << 10;
 const READ_AHEAD: usize = 2 << 20;
@@ -60,7 +63,7 @@ fn options() -> Options {
     options.set_write_buffer_size(MEMTABLE);
     options.set_max_write_buffer_number(2);
     options.set_max_background_jobs(2);
-    options.set_bytes_per_sync(1 << 20);
+    options.set_target_file_size_base(FILE);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(2);
     options.set_max_open_files(256);
