@@ -49,4 +49,6 @@ pub mod image_rocksdb;
 #[cfg(feature = "shell")]
 pub mod net;
 #[cfg(feature = "shell")]
+mod priority;
+#[cfg(feature = "shell")]
 pub mod server;

@@ -11,7 +11,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (2, &["order", "prepare", "session", "throttle", "tree", "watch"]),
     (3, &["election", "storage", "zab"]),
     (4, &["node"]),
-    (5, &["admin", "clock", "disk", "image_none", "image_rocksdb", "net"]),
+    (5, &["admin", "clock", "disk", "image_none", "image_rocksdb", "net", "priority"]),
     (6, &["bench", "lib", "main", "server"]),
 ];
 

@@ -32,6 +32,7 @@ use super::listen::bind_peer_port;
 use super::socket::write_all;
 use crate::config::Endpoint;
 use crate::id::{LinkId, Zxid};
+use crate::priority::yield_to_requests;
 use crate::tree::snapshot::SnapshotError;
 use crate::tree::stream::SnapshotParser;
 use crate::tree::{Tree, TreeRules};
@@ -519,8 +520,46 @@ struct Inbox<'a> {
     /// Read, and not yet understood.
     bytes: BytesMut,
     reader: PacketReader,
-    /// Behind a SNAP of this zxid.
-    snapshot: Option<(SnapshotParser, Zxid)>,
+    /// Behind a SNAP.
+    snapshot: Option<Unpacking>,
+}
+
+/// A snapshot that arrives. The tree is made of it on a thread of its own, because it takes seconds of a processor, and
+/// requests come first.
+struct Unpacking {
+    zxid: Zxid,
+    input: mpsc::Sender<BytesMut>,
+    output: mpsc::Receiver<Unpacked>,
+}
+
+/// What was not of the snapshot any more, or is not whole yet; and the tree, once it is there.
+type Unpacked = Result<(BytesMut, Option<Tree>), SnapshotError>;
+
+impl Unpacking {
+    fn begin(zxid: Zxid, mut parser: SnapshotParser) -> io::Result<Self> {
+        let (input, mut pieces) = mpsc::channel::<BytesMut>(1);
+        let (unpacked, output) = mpsc::channel(1);
+        let work = move || {
+            yield_to_requests();
+            while let Some(mut bytes) = pieces.blocking_recv() {
+                let tree = parser.feed(&mut bytes);
+                if unpacked.blocking_send(tree.map(|tree| (bytes, tree))).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new().name("zooid-unpack".to_owned()).spawn(work)?;
+        Ok(Self { zxid, input, output })
+    }
+
+    async fn feed(&mut self, bytes: &mut BytesMut) -> Result<Option<Tree>, SnapshotError> {
+        let sent = self.input.send(std::mem::take(bytes)).await;
+        sent.expect("the thread takes pieces as long as this lives");
+        let unpacked = self.output.recv().await.expect("each piece has an answer");
+        let (rest, tree) = unpacked?;
+        *bytes = rest;
+        Ok(tree)
+    }
 }
 
 impl Inbox<'_> {
@@ -546,18 +585,18 @@ impl Inbox<'_> {
             if read == 0 {
                 return Err(LinkEnd::Gone);
             }
-            self.understand()?;
+            self.understand().await?;
         }
     }
 
     /// Takes everything that is whole.
-    fn understand(&mut self) -> Result<(), LinkEnd> {
+    async fn understand(&mut self) -> Result<(), LinkEnd> {
         let mut packets = Vec::new();
         let mut came = self.bytes.len();
         let outcome = loop {
-            if let Some((parser, zxid)) = &mut self.snapshot {
-                let zxid = *zxid;
-                let Some(mut tree) = parser.feed(&mut self.bytes)? else {
+            if let Some(unpacking) = &mut self.snapshot {
+                let zxid = unpacking.zxid;
+                let Some(mut tree) = unpacking.feed(&mut self.bytes).await? else {
                     (self.links.sink)(LinkEvent::SnapshotProgress { link: self.link.id });
                     break Ok(());
                 };
@@ -572,7 +611,8 @@ impl Inbox<'_> {
                 Ok(Some(packet)) => {
                     if let (Packet::Snap { zxid }, Side::Learner) = (&packet, self.side) {
                         let LinkRules { tree, max_buffer_bytes, .. } = self.links.rules;
-                        self.snapshot = Some((SnapshotParser::new(tree, max_buffer_bytes), *zxid));
+                        let parser = SnapshotParser::new(tree, max_buffer_bytes);
+                        self.snapshot = Some(Unpacking::begin(*zxid, parser)?);
                     }
                     packets.push(packet);
                     if self.snapshot.is_some() {

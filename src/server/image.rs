@@ -17,6 +17,7 @@ use super::Shared;
 use super::log::LogQueue;
 use crate::disk::FileDisk;
 use crate::id::{LinkId, Zxid};
+use crate::priority::yield_to_requests;
 use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
@@ -373,15 +374,6 @@ where
         task.purge_if_due(queue);
         drop(gate);
         shared.wait_for_stop(LOOK_EVERY);
-    }
-}
-
-/// Whoever waits for a reply comes first: this thread, and those that it starts, get what is left over.
-fn yield_to_requests() {
-    const NICE: libc::c_int = 5;
-    // SAFETY: no pointers; 0 is the calling thread. Without success it runs as before.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::net::election::{Deliver, ElectionNet, ElectionNetRules};
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
 use crate::node::input::{Input, PeerInput, Room, Truncation};
+use crate::priority::yield_to_requests;
 use crate::storage::Recovered;
 use crate::storage::image::{Keeper, Meta, View, write_stream};
 use crate::storage::member::{Installed, MemberStore, Truncated, read_log};
@@ -66,7 +67,13 @@ pub fn carry_out(shared: &Shared, queue: &LogQueue, files: &mut MemberFiles, job
         }
         MemberJob::Install { tree, rest } => {
             let _gate = shared.image.keep_out();
-            let Installed { snapshot, last, records, image } = or_die(files.install(&tree, &rest));
+            let install = || {
+                yield_to_requests();
+                files.install(&tree, &rest)
+            };
+            // Nothing else waits for the log's thread: this server serves nobody yet.
+            let installed = thread::scope(|scope| scope.spawn(install).join()).expect("installing does not panic");
+            let Installed { snapshot, last, records, image } = or_die(installed);
             info!("the leader's snapshot 0x{:x} has taken the place of everything before", snapshot.name.zxid);
             replace_tree(shared, *tree);
             shared.image.ask(image.map_or_else(ImageJob::Lost, |()| ImageJob::Replaced(snapshot)));

@@ -77,7 +77,7 @@ pub fn prepare<D: Disk>(
     remove_replaced(disks)?;
     let attempt = || -> Result<Incoming, StorageError> {
         let name = SnapshotName { zxid: tree.last_zxid(), compression };
-        let snapshot = snapshots::prepare_as(&disks.snap, name, &ready(&name), Pace::Hurried, |out| {
+        let snapshot = snapshots::prepare_as(&disks.snap, name, &ready(&name), Pace::Leisurely(&|| true), |out| {
             snapshot::write_tree(tree, out, compression).map(|_| ())
         })?;
         let log = write_log(&disks.log, rest)?;
