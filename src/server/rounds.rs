@@ -183,13 +183,12 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
             Effect::Append { first, last, records } => hands.log.append(first, last, records),
             Effect::LogFullHeard => hands.log.go_on(),
             Effect::Attached { conn, session, timeout_ms } => {
-                with_conn(shared, conn, |conn, state| {
-                    if open_session(shared, conn, state, session, timeout_ms) {
-                        state.stats.sent += 1;
-                        shared.counters.sent.fetch_add(1, Ordering::Relaxed);
-                        shared.counters.measures.lock().revalidations += 1;
-                    }
-                });
+                if answer_connect(shared, conn, session, timeout_ms) {
+                    shared.counters.measures.lock().revalidations += 1;
+                }
+            }
+            Effect::OpenedLocally { conn, session, timeout_ms } => {
+                answer_connect(shared, conn, session, timeout_ms);
             }
             Effect::Refused { conn } => with_conn(shared, conn, |conn, state| {
                 let (session, peer) = (state.asked_session, conn.peer_text());
@@ -202,14 +201,6 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
             Effect::Notice(Notice::QuotaExceeded(exceeded)) => shared.admin.on_quota_exceeded(shared, &exceeded),
             Effect::Notice(notice) => log_notice(&notice),
             Effect::Peer(PeerEffect::Serve { duty }) => shared.serve(duty),
-            Effect::OpenedLocally { conn, session, timeout_ms } => {
-                with_conn(shared, conn, |conn, state| {
-                    if open_session(shared, conn, state, session, timeout_ms) {
-                        state.stats.sent += 1;
-                        shared.counters.sent.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
             Effect::ClosedLocally { conn, xid } => {
                 answer_now(shared, conn, xid, 0);
                 with_conn(shared, conn, |_, state| state.close());
@@ -218,6 +209,19 @@ fn carry_out(shared: &Shared, effects: &mut Vec<Effect>, hands: &Hands) {
             Effect::Peer(effect) => hands.peers.as_ref().expect("a member has peers").carry_out(effect),
         }
     }
+}
+
+/// Says that the connection has this session. False if it is gone, or does not wait for that any more.
+fn answer_connect(shared: &Shared, conn: ConnId, session: SessionId, timeout_ms: i32) -> bool {
+    let mut is_open = false;
+    with_conn(shared, conn, |conn, state| {
+        is_open = open_session(shared, conn, state, session, timeout_ms);
+        if is_open {
+            state.stats.sent += 1;
+            shared.counters.sent.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    is_open
 }
 
 /// Answers the oldest write of a connection without a transaction.
