@@ -49,6 +49,12 @@ bugs! {
     OverlayKept,
     /// Every session that a learner asks for is alive.
     RevalidatesAll,
+    /// A new leader takes over no sessions: nobody ends them.
+    ForgetsSessions,
+    /// A new leader gives sessions half of their time.
+    HalvesTimeouts,
+    /// What learners have heard of sessions is not listened to.
+    IgnoresTouched,
 
     // The election.
     /// The larger id wins, whoever has the longer history.

@@ -80,6 +80,7 @@ impl Node {
                 }
                 self.leader_sends(link, Packet::Revalidated { session, valid });
             }
+            FromLearner::Touched(_) if planted::is(Bug::IgnoresTouched) => {}
             FromLearner::Touched(touched) => {
                 for Touched { session, timeout_ms } in touched {
                     self.sessions.touch(SessionId(session), timeout_ms, now.mono);

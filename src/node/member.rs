@@ -731,8 +731,9 @@ impl Node {
             }
             self.last_prepared = Zxid(epoch << 32);
             self.durable = self.last_prepared;
-            for (session, timeout_ms) in tree.sessions() {
-                self.sessions.open(*session, *timeout_ms, now.mono);
+            for (session, timeout_ms) in tree.sessions().iter().filter(|_| !planted::is(Bug::ForgetsSessions)) {
+                let from = now.mono - i64::from(if planted::is(Bug::HalvesTimeouts) { timeout_ms / 2 } else { 0 });
+                self.sessions.open(*session, *timeout_ms, from);
             }
             let Member { role: Role::Leading(leader), out, .. } = &mut **member else {
                 unreachable!("only a leader orders")

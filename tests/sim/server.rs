@@ -299,7 +299,10 @@ impl Process {
                 };
                 (Node::new_member(node_rules, member, &tree, found, check, mono, millis), Some(peers))
             }
-            _ => (Node::new(node_rules, &tree, check, mono, millis), None),
+            _ => {
+                around.ghosts.heard[host].begin(mono);
+                (Node::new(node_rules, &tree, check, mono, millis), None)
+            }
         };
         let mut process = Self {
             host,
@@ -417,6 +420,7 @@ impl Process {
     }
 
     fn carry_out(&mut self, around: &mut Around<'_>, effects: &mut Vec<Effect>) -> Result<(), Exit> {
+        let now = Self::now(around).mono;
         for effect in std::mem::take(effects) {
             match effect {
                 Effect::Append { first, last, records } => {
@@ -457,9 +461,15 @@ impl Process {
                 Effect::Notice(notice) => {
                     let host = self.host;
                     (around.note)(&|| format!("server {host}: {notice:?}"));
+                    if let Notice::Expired { session, timeout_ms } = notice {
+                        around.ghosts.heard[host].check_expired(host, session.0, timeout_ms, now);
+                    }
                     if let Notice::Serving { epoch, .. } = notice {
                         self.epoch = epoch;
                         let leads = self.node.duty() == Duty::Order;
+                        if leads {
+                            around.ghosts.heard[host].begin(now);
+                        }
                         around.ghosts.on_serving(host, epoch, leads, &self.tree);
                     }
                 }
@@ -613,6 +623,7 @@ impl Process {
     }
 
     fn on_quorum_bytes(&mut self, around: &mut Around<'_>, no: ConnNo, bytes: &Bytes) {
+        let now = Self::now(around).mono;
         let Some(id) = self.link_of(no) else { return };
         let peers = self.peers.as_mut().expect("a member has peers");
         let link = peers.links.get_mut(&id).expect("just found");
@@ -635,6 +646,12 @@ impl Process {
             match link.reader.next(&mut link.inbox).expect("packets of our own") {
                 None => break,
                 Some(packet) => {
+                    let spoken_of = match &packet {
+                        Packet::Ping { touched: Some(touched), .. } => touched.iter().map(|one| one.session).collect(),
+                        Packet::Request(request) => vec![request.session],
+                        _ => Vec::new(),
+                    };
+                    spoken_of.into_iter().for_each(|session| around.ghosts.heard[self.host].hear(session, now));
                     let is_snap = matches!(packet, Packet::Snap { .. });
                     packets.push(packet);
                     if is_snap {
@@ -848,6 +865,7 @@ impl Process {
                 continue;
             }
             conn.touched = Some(now.mono);
+            around.ghosts.heard[self.host].hear(conn.session.0, now.mono);
             if conn.leaving {
                 continue;
             }

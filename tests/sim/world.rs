@@ -153,6 +153,14 @@ struct Server {
 /// A client's connection and session, if it has them.
 type Held = Option<(ConnNo, i64)>;
 
+/// The end of a run, in which clients do nothing but to ping.
+struct Idle {
+    since: Time,
+    until: Time,
+    held: Vec<Held>,
+    leadership: u64,
+}
+
 /// Something that a fault did and that ends.
 enum Mending {
     Cuts(Vec<(Host, Host)>),
@@ -182,8 +190,8 @@ pub struct World {
     stage: Stage,
     stage_began: Time,
     acknowledged_then: i64,
-    /// All is level: from now on everybody idles until then, with these sessions.
-    idles: Option<(Time, Vec<Held>)>,
+    /// All is level: from now on everybody idles.
+    idles: Option<Idle>,
     events: u64,
     counts: BTreeMap<Fault, u64>,
 }
@@ -784,22 +792,37 @@ impl World {
         let idle = self.swarm.idle_timeouts * self.swarm.work.timeout_ms as Time * MS;
         match &self.idles {
             None if is_level && idle > 0 => {
-                let sessions = self.clients.iter().map(Client::held).collect();
-                self.idles = Some((self.schedule.now() + idle, sessions));
+                let held = self.clients.iter().map(Client::held).collect();
+                let since = self.schedule.now();
+                self.idles = Some(Idle { since, until: since + idle, held, leadership: self.ghosts.leadership });
                 false
             }
             None => is_level,
-            Some((until, _)) => self.schedule.now() >= *until && is_level,
+            Some(idle) => self.schedule.now() >= idle.until && is_level,
         }
     }
 
-    /// E2: whose connection has lasted, has its session still.
+    /// E2: whose connection has lasted, has its session still. E3: what nobody holds was given up by a leader that had the
+    /// time to see it.
     fn check_sessions(&self) {
-        let Some((_, held)) = &self.idles else { return };
-        for (client, held) in self.clients.iter().zip(held) {
+        let Some(idle) = &self.idles else { return };
+        for (client, held) in self.clients.iter().zip(&idle.held) {
             let Some((_, session)) = held.filter(|held| client.held() == Some(*held)) else { continue };
             let closed = self.ghosts.model.sessions.get(&session).and_then(|session| session.closed);
             holds!("E2", closed.is_none(), "session {session:#x} of client {} is closed at {closed:x?}", client.host);
+        }
+        let tick = self.swarm.server.tick_ms as Time * MS;
+        let timeout = (self.swarm.work.timeout_ms as Time * MS).clamp(2 * tick, 20 * tick);
+        // A clock may be a twentieth too slow.
+        let enough = (timeout + 2 * tick + SECOND) * 20 / 19;
+        let undisturbed = self.ghosts.leadership == idle.leadership
+            && self.clients.iter().map(Client::held).eq(idle.held.iter().copied());
+        if !undisturbed || self.schedule.now() < idle.since + enough {
+            return;
+        }
+        for (session, known) in &self.ghosts.model.sessions {
+            let is_held = idle.held.iter().flatten().any(|(_, held)| held == session);
+            holds!("E3", is_held || known.closed.is_some(), "session {session:#x} is open, and nobody has it");
         }
     }
 

@@ -6,6 +6,7 @@ pub mod durable;
 pub mod epochs;
 pub mod log;
 pub mod prefix;
+pub mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,7 @@ pub struct Ghosts {
     pub epochs: Vec<epochs::OnDisk>,
     pub leaders: epochs::Leaders,
     pub commit: commit::Commits,
+    pub heard: Vec<sessions::Heard>,
     membership: Option<Membership>,
 }
 
@@ -57,6 +59,7 @@ impl Ghosts {
             epochs: (0..servers).map(|_| epochs::OnDisk::default()).collect(),
             leaders: epochs::Leaders::default(),
             commit: commit::Commits::default(),
+            heard: (0..servers).map(|_| sessions::Heard::default()).collect(),
             membership,
         }
     }
