@@ -55,6 +55,10 @@ bugs! {
     HalvesTimeouts,
     /// What learners have heard of sessions is not listened to.
     IgnoresTouched,
+    /// A TTL node's age is that of the clock on the wall (Java's `ContainerManager`).
+    AgesByWall,
+    /// What was found to be removable is removed, whatever it has become since.
+    RemovesUnseen,
 
     // The election.
     /// The larger id wins, whoever has the longer history.
@@ -79,8 +83,12 @@ bugs! {
     OldLogsStay,
     /// The image is not told of new sessions (ZOOKEEPER-3144).
     ImageForgetsSessions,
+    /// The image is not told of new access lists.
+    ImageForgetsAcls,
 
     // The tree.
+    /// A change is checked against the access list of before, while a new one is under way.
+    OldAclCounts,
     /// A multi that fails leaves what its first members did to what is prepared behind it.
     MultiLeaks,
     /// Sequential nodes are numbered by how many children there are.

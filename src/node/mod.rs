@@ -50,7 +50,7 @@ use input::{Input, Now};
 use lead::{Owner, Owners};
 use local::LocalSessions;
 use member::{Found, Member, MemberRules};
-use reaper::{Reaper, ReaperRules};
+use reaper::{Candidate, Reaper, ReaperRules};
 use stats::NodeStats;
 
 /// What a Node must be told, since it reads no configuration.
@@ -161,7 +161,7 @@ impl Node {
             local: LocalSessions::new(None, tick_ms),
             owners: Owners::default(),
             forwarding: Forwarding::default(),
-            reaper: Reaper::new(rules.reaper, now),
+            reaper: Reaper::new(rules.reaper, now, tree),
             digests,
             last_prepared: tree.last_zxid(),
             durable: tree.last_zxid(),
@@ -233,11 +233,11 @@ impl Node {
     pub fn next_deadline(&self) -> Mono {
         let member = self.member.as_ref().map_or(Mono::MAX, |member| member.next_deadline(self.duty));
         let member = self.local.next_deadline().map_or(member, |expiry| expiry.min(member));
-        if self.duty != Duty::Order {
-            return member;
+        let earliest = self.reaper.next_deadline().min(member);
+        match self.sessions.next_deadline() {
+            Some(expiry) if self.duty == Duty::Order => expiry.min(earliest),
+            _ => earliest,
         }
-        let reaper = self.reaper.next_deadline();
-        self.sessions.next_deadline().map_or(reaper, |expiry| expiry.min(reaper)).min(member)
     }
 
     /// Takes one thing that happened.
@@ -399,7 +399,12 @@ impl Node {
         self.on_member_time(now, effects);
         self.on_touched(touched);
         self.expire_local(now, effects);
-        if self.duty != Duty::Order || self.disk_full || self.is_epoch_full() {
+        let orders = self.duty == Duty::Order && !self.disk_full && !self.is_epoch_full();
+        for Candidate { path, mzxid } in self.reaper.on_time(now, tree, orders) {
+            let seen = Some(mzxid);
+            self.propose_internal(now, tree, SessionId::NONE, &Write::DeleteContainer { path, seen });
+        }
+        if !orders {
             return;
         }
         for session in self.sessions.expire(now.mono) {
@@ -407,9 +412,6 @@ impl Node {
             effects.push(Effect::Notice(Notice::Expired { session, timeout_ms }));
             self.stats.expired += 1;
             self.propose_internal(now, tree, session, &Write::CloseSession);
-        }
-        for path in self.reaper.due(now, tree) {
-            self.propose_internal(now, tree, SessionId::NONE, &Write::DeleteContainer { path });
         }
     }
 

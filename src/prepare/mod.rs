@@ -143,7 +143,7 @@ impl Preparer {
         match write {
             Write::Create(create) => self.create(tree, cx, create),
             Write::Delete { path, version } => self.delete(tree, cx, path.as_ref(), *version),
-            Write::DeleteContainer { path } => self.delete_container(tree, cx, path),
+            Write::DeleteContainer { path, seen } => self.delete_container(tree, cx, path, *seen),
             Write::SetData { path, data, version } => self.set_data(tree, cx, path.as_ref(), data.as_ref(), *version),
             Write::SetAcl { path, acl, version } => self.set_acl(tree, cx, path.as_ref(), acl.as_deref(), *version),
             Write::Reconfig(_) => {
@@ -288,13 +288,23 @@ impl Preparer {
         Ok(Txn::Delete { op: op::DELETE, path: path.clone() })
     }
 
-    fn delete_container(&mut self, tree: &Tree, cx: &Context<'_>, path: &Text) -> Result<Txn, ErrorCode> {
+    fn delete_container(
+        &mut self,
+        tree: &Tree,
+        cx: &Context<'_>,
+        path: &Text,
+        seen: Option<Zxid>,
+    ) -> Result<Txn, ErrorCode> {
         let parent_path = deletable(path)?;
         let node = self.existing(tree, path)?;
         if node.children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        if node.kind == Kind::Ephemeral {
+        // Meanwhile it may have been set, or another node may have its path; Java does not look.
+        let seen = seen.filter(|_| !planted::is(Bug::RemovesUnseen));
+        let has_changed =
+            seen.is_some_and(|mzxid| node.stat.mzxid != mzxid.0 || !matches!(node.kind, Kind::Container | Kind::Ttl));
+        if node.kind == Kind::Ephemeral || has_changed {
             return Err(ErrorCode::BadVersion);
         }
         let parent = self.existing(tree, parent_path)?;
@@ -360,7 +370,9 @@ impl Preparer {
         let version = node.stat.aversion.wrapping_add(1);
         let mut changed = node.clone();
         changed.stat.aversion = version;
-        changed.acl = Arc::from(acl.as_slice());
+        if !planted::is(Bug::OldAclCounts) {
+            changed.acl = Arc::from(acl.as_slice());
+        }
         let path = path.into_text();
         self.overlay.put(cx.zxid, path.clone(), Some(&node), Some(changed));
         Ok(Txn::SetAcl { path, acl: Some(acl), version })

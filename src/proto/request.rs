@@ -10,6 +10,7 @@ use jute::records::proto as wire;
 use jute::{DecodeError, Reader, Record, Text};
 
 use super::{ErrorCode, op};
+use crate::id::Zxid;
 
 /// A request in the order of its session.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +99,8 @@ pub enum Write {
     /// From a client, or from the reaper of containers and TTL nodes.
     DeleteContainer {
         path: Text,
+        /// As the server itself has found it, by its mzxid: it goes only if it still is.
+        seen: Option<Zxid>,
     },
     SetData {
         path: Option<Text>,
@@ -216,7 +219,7 @@ fn write(op: i32, r: &mut Reader) -> Result<Option<Write>, DecodeError> {
         op::CREATE_TTL => Write::Create(create_ttl(r)?),
         op::DELETE => Write::Delete { path: r.text("path")?, version: r.int("version")? },
         // The body is a buffer, with the bytes of a string; null is undecodable.
-        op::DELETE_CONTAINER => Write::DeleteContainer { path: Text::read(r)? },
+        op::DELETE_CONTAINER => Write::DeleteContainer { path: Text::read(r)?, seen: None },
         op::SET_DATA => Write::SetData { path: r.text("path")?, data: r.buffer("data")?, version: r.int("version")? },
         op::SET_ACL => Write::SetAcl { path: r.text("path")?, acl: Option::read(r)?, version: r.int("version")? },
         op::RECONFIG => Write::Reconfig(wire::ReconfigRequest::read(r)?),

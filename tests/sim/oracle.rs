@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use jute::records::data::Stat;
+use zooid::acl::Acl;
+use zooid::proto::op;
 use zooid::txn::{CreateKind, Logged, Txn};
+
+use crate::clock::{MS, Time};
 
 /// Ends the run: an invariant does not hold.
 macro_rules! broken {
@@ -25,6 +29,7 @@ macro_rules! holds {
 pub(crate) use holds;
 
 pub const NO_NODE: i32 = -101;
+pub const NO_AUTH: i32 = -102;
 pub const BAD_VERSION: i32 = -103;
 pub const NO_CHILDREN_FOR_EPHEMERALS: i32 = -108;
 pub const NODE_EXISTS: i32 = -110;
@@ -34,25 +39,65 @@ pub const SESSION_MOVED: i32 = -118;
 pub const OPERATION_TIMEOUT: i32 = -7;
 pub const RUNTIME_INCONSISTENCY: i32 = -2;
 
+/// What world:anyone may do, bit by bit.
+pub const READ: i32 = 1;
+pub const WRITE: i32 = 2;
+pub const CREATE: i32 = 4;
+pub const DELETE: i32 = 8;
+pub const ADMIN: i32 = 16;
+pub const ALL: i32 = 31;
+
+/// What a node is made as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Made {
+    Plain,
+    Ephemeral,
+    /// Goes when its last child has gone.
+    Container,
+    /// Goes when it has not been set for so many milliseconds and has no children.
+    Ttl(i64),
+}
+
 /// A node at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub data: Bytes,
+    made: Made,
+    pub perms: i32,
     czxid: i64,
     mzxid: i64,
     pzxid: i64,
     ctime: i64,
     mtime: i64,
     pub version: i32,
+    aversion: i32,
     /// Creates below it, ever.
     creates: i32,
     pub owner: i64,
 }
 
 impl Node {
-    fn new(data: Bytes, zxid: i64, time: i64, owner: i64) -> Self {
+    fn new(data: Bytes, made: Made, perms: i32, zxid: i64, time: i64, session: i64) -> Self {
         let (czxid, mzxid, pzxid) = (zxid, zxid, zxid);
-        Self { data, czxid, mzxid, pzxid, ctime: time, mtime: time, version: 0, creates: 0, owner }
+        let owner = if made == Made::Ephemeral { session } else { 0 };
+        Self {
+            data,
+            made,
+            perms,
+            czxid,
+            mzxid,
+            pzxid,
+            ctime: time,
+            mtime: time,
+            version: 0,
+            aversion: 0,
+            creates: 0,
+            owner,
+        }
+    }
+
+    fn allows(&self, perm: i32) -> bool {
+        self.perms & perm != 0
     }
 
     fn stat(&self, children: usize) -> Stat {
@@ -64,7 +109,7 @@ impl Node {
             mtime: self.mtime,
             version: self.version,
             cversion: self.creates * 2 - children,
-            aversion: 0,
+            aversion: self.aversion,
             ephemeral_owner: self.owner,
             data_length: self.data.len() as i32,
             num_children: children,
@@ -105,6 +150,16 @@ pub struct Model {
     requests: BTreeMap<(i64, i32), i64>,
     /// The leader's clock at each transaction.
     times: BTreeMap<i64, i64>,
+    /// When each transaction was first logged anywhere, by the world's own time.
+    pub logged_at: BTreeMap<i64, Time>,
+}
+
+/// Clients name world:anyone alone.
+fn perms(acl: Option<&[Acl]>) -> i32 {
+    match acl {
+        Some([only]) => only.perms,
+        other => broken!("A1", "an access list that nobody has given: {other:?}"),
+    }
 }
 
 /// Everything in this model lies below nodes that clients make; what a server is born with is left alone.
@@ -118,7 +173,10 @@ fn parent(path: &str) -> &str {
 impl Model {
     pub fn new() -> Self {
         let mut model = Self::default();
-        model.nodes.insert("/".into(), vec![(0, Some(Node { creates: -1, ..Node::new(Bytes::new(), 0, 0, 0) }))]);
+        model.nodes.insert(
+            "/".into(),
+            vec![(0, Some(Node { creates: -1, ..Node::new(Bytes::new(), Made::Plain, ALL, 0, 0, 0) }))],
+        );
         model
     }
 
@@ -226,20 +284,23 @@ impl Model {
             Txn::Create(create) => {
                 let path = create.path.as_str();
                 holds!("W1", self.at(path, zxid).is_none(), "{path} is created twice, at {zxid:#x}");
-                let ephemeral = matches!(
-                    create.kind,
-                    CreateKind::Create { ephemeral: true } | CreateKind::Create2 { ephemeral: true }
-                );
+                let made = match create.kind {
+                    CreateKind::Create { ephemeral } | CreateKind::Create2 { ephemeral } if ephemeral => {
+                        Made::Ephemeral
+                    }
+                    CreateKind::Create { .. } | CreateKind::Create2 { .. } => Made::Plain,
+                    CreateKind::Container => Made::Container,
+                    CreateKind::Ttl { ms } => Made::Ttl(ms),
+                };
                 let above = self
                     .at(parent(path), zxid)
                     .unwrap_or_else(|| broken!("W1", "{path} without a parent at {zxid:#x}"));
                 holds!("W1", above.owner == 0, "{path} below an ephemeral at {zxid:#x}");
-                let owner = if ephemeral { session } else { 0 };
-                let data = create.data.clone().unwrap_or_default();
-                self.put(path, zxid, Some(Node::new(Bytes::copy_from_slice(&data), zxid, time, owner)));
+                let data = Bytes::copy_from_slice(&create.data.clone().unwrap_or_default());
+                self.put(path, zxid, Some(Node::new(data, made, perms(create.acl.as_deref()), zxid, time, session)));
                 self.changed(path, zxid, false);
                 self.child_changed(path, zxid, Some(create.parent_cversion));
-                if ephemeral {
+                if made == Made::Ephemeral {
                     let open = self.sessions.get_mut(&session).filter(|session| session.closed.is_none());
                     match open {
                         Some(open) => open.ephemerals.insert(path.to_owned()),
@@ -247,7 +308,12 @@ impl Model {
                     };
                 }
             }
-            Txn::Delete { path, .. } => self.delete(path, zxid),
+            Txn::Delete { path, op } => {
+                if *op == op::DELETE_CONTAINER {
+                    self.check_removable(logged, path);
+                }
+                self.delete(path, zxid);
+            }
             Txn::SetData { path, data, version, .. } => {
                 let Some(mut node) = self.at(path, zxid).cloned() else {
                     broken!("W1", "set of {path} at {zxid:#x}, which is not there")
@@ -283,7 +349,34 @@ impl Model {
                 }
             }
             Txn::Check { .. } | Txn::Error { .. } => {}
-            Txn::SetAcl { .. } | Txn::Multi(_) => unreachable!("no client asks for it"),
+            Txn::SetAcl { path, acl, version } => {
+                let Some(mut node) = self.at(path, zxid).cloned() else {
+                    broken!("W1", "setACL of {path} at {zxid:#x}, which is not there")
+                };
+                let before = node.aversion;
+                holds!("T1", *version == before + 1, "{path} goes from aversion {before} to {version}");
+                node.aversion = *version;
+                node.perms = perms(acl.as_deref());
+                self.put(path, zxid, Some(node));
+            }
+            Txn::Multi(_) => unreachable!("a multi in a multi"),
+        }
+    }
+
+    /// K1: a leader removes by itself only what is empty and was made for it, and not before its time, whatever became of
+    /// the clocks on the wall.
+    fn check_removable(&self, logged: &Logged, path: &str) {
+        let zxid = logged.header.zxid.0;
+        holds!("K1", logged.header.cxid == 0, "a client has {path} removed as if it were a leader, at {zxid:#x}");
+        let Some(node) = self.at(path, zxid) else { broken!("K1", "{path} is removed at {zxid:#x} and is not there") };
+        match node.made {
+            Made::Container => holds!("K1", node.creates > 0, "container {path} is removed before it had a child"),
+            Made::Ttl(ms) => {
+                // A clock may be a twentieth too fast, and shows whole milliseconds.
+                let age = (self.logged_at[&zxid] - self.logged_at[&node.mzxid]) * 21 / 20 + 2 * MS;
+                holds!("K1", age >= ms as Time * MS, "{path} has {ms} ms and is removed after {} us at most", age);
+            }
+            made => broken!("K1", "{path} is {made:?} and is removed at {zxid:#x}"),
         }
     }
 
@@ -309,9 +402,16 @@ pub enum Change {
     Create {
         path: String,
         data: Bytes,
-        ephemeral: bool,
+        made: Made,
+        perms: i32,
         sequential: bool,
         with_stat: bool,
+    },
+    SetAcl {
+        path: String,
+        perms: i32,
+        /// The aversion.
+        version: i32,
     },
     Delete {
         path: String,
@@ -400,8 +500,11 @@ impl Scratch<'_> {
 
     fn perform(&mut self, change: &Change) -> Said {
         match change {
-            Change::Create { path, data, ephemeral, sequential, with_stat } => {
+            Change::Create { path, data, made, perms, sequential, with_stat } => {
                 let Some(mut above) = self.find(parent(path)) else { return Said::Error(NO_NODE) };
+                if !above.allows(CREATE) {
+                    return Said::Error(NO_AUTH);
+                }
                 let path = if *sequential { format!("{path}{:010}", above.creates) } else { path.clone() };
                 if self.find(&path).is_some() {
                     return Said::Error(NODE_EXISTS);
@@ -409,9 +512,7 @@ impl Scratch<'_> {
                 if above.owner != 0 {
                     return Said::Error(NO_CHILDREN_FOR_EPHEMERALS);
                 }
-                let time = self.time;
-                let owner = if *ephemeral { self.session } else { 0 };
-                let node = Node::new(data.clone(), self.zxid, time, owner);
+                let node = Node::new(data.clone(), *made, *perms, self.zxid, self.time, self.session);
                 let stat = node.stat(0);
                 above.creates += 1;
                 above.pzxid = self.zxid;
@@ -420,6 +521,10 @@ impl Scratch<'_> {
                 if *with_stat { Said::PathStat(path, stat) } else { Said::Path(path) }
             }
             Change::Delete { path, version } => {
+                let Some(above) = self.find(parent(path)) else { return Said::Error(NO_NODE) };
+                if !above.allows(DELETE) {
+                    return Said::Error(NO_AUTH);
+                }
                 let Some(node) = self.find(path) else { return Said::Error(NO_NODE) };
                 if *version != -1 && *version != node.version {
                     return Said::Error(BAD_VERSION);
@@ -436,11 +541,28 @@ impl Scratch<'_> {
             }
             Change::Set { path, data, version } => {
                 let Some(mut node) = self.find(path) else { return Said::Error(NO_NODE) };
+                if !node.allows(WRITE) {
+                    return Said::Error(NO_AUTH);
+                }
                 if *version != -1 && *version != node.version {
                     return Said::Error(BAD_VERSION);
                 }
                 node.version += 1;
                 (node.data, node.mzxid, node.mtime) = (data.clone(), self.zxid, self.time);
+                let stat = node.stat(self.children(path));
+                self.changed.insert(path.clone(), Some(node));
+                Said::Stat(stat)
+            }
+            Change::SetAcl { path, perms, version } => {
+                let Some(mut node) = self.find(path) else { return Said::Error(NO_NODE) };
+                if !node.allows(ADMIN) {
+                    return Said::Error(NO_AUTH);
+                }
+                if *version != -1 && *version != node.aversion {
+                    return Said::Error(BAD_VERSION);
+                }
+                node.aversion += 1;
+                node.perms = *perms;
                 let stat = node.stat(self.children(path));
                 self.changed.insert(path.clone(), Some(node));
                 Said::Stat(stat)

@@ -55,6 +55,8 @@ use crate::world::{Event, Schedule};
 /// What a server is configured with.
 #[derive(Clone, Debug)]
 pub struct ServerRules {
+    /// Between two looks for containers and TTL nodes to remove.
+    pub reap_ms: i64,
     pub tick_ms: i64,
     pub snap_count: u64,
     pub preallocate: u64,
@@ -273,8 +275,13 @@ impl Process {
         let node_rules = NodeRules {
             server_id: me as u8,
             tick_ms: rules.tick_ms,
-            prepare: PrepareRules { acl: ACL_RULES, close_list_bytes: 1 << 20, ..PrepareRules::default() },
-            reaper: ReaperRules { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
+            prepare: PrepareRules {
+                acl: ACL_RULES,
+                close_list_bytes: 1 << 20,
+                extended_types: true,
+                ..PrepareRules::default()
+            },
+            reaper: ReaperRules { interval_ms: rules.reap_ms, max_per_minute: 60_000, max_never_used_ms: 0 },
         };
         let millis = (now / MS) as i64 + life as i64;
         let (tree, check) = (recovered.tree, recovered.digest_check);

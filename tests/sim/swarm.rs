@@ -97,6 +97,7 @@ impl Swarm {
         let least_tick_ms = (20 * mean_delay / MS).max(10 * sync / MS) as i64;
         let tick_ms = (*r.pick(&[100, 200, 500, 2000])).max(least_tick_ms);
         let server = ServerRules {
+            reap_ms: *r.pick(&[50, 400, 60_000]),
             tick_ms,
             snap_count,
             preallocate: *r.pick(&[0, 1024, 4096, 16384]),
@@ -129,7 +130,7 @@ impl Swarm {
             clogs: *r.pick(&[0, 0, 2, 20]),
             resets: *r.pick(&[0, 0, 300, 3000]),
         };
-        let mut weights = [8, 4, 4, 5, 12, 4, 14, 6, 3, 1];
+        let mut weights = [8, 4, 4, 5, 12, 4, 14, 6, 3, 1, 4, 4];
         for weight in &mut weights {
             *weight = *r.pick(&[*weight, *weight, *weight * 3, 0]);
         }

@@ -12,7 +12,8 @@ use jute::{Reader, Record};
 use crate::clock::{MS, SECOND, Time};
 use crate::net::{ConnNo, Host, Net, Port, Side};
 use crate::oracle::{
-    self, Change, Model, OPERATION_TIMEOUT, SESSION_EXPIRED, SESSION_MOVED, Said, Watched, broken, holds,
+    self, ADMIN, ALL, CREATE, Change, DELETE, Made, Model, OPERATION_TIMEOUT, READ, SESSION_EXPIRED, SESSION_MOVED,
+    Said, WRITE, Watched, broken, holds,
 };
 use crate::random::{Draw, Random};
 use crate::world::{Event, Schedule};
@@ -34,8 +35,8 @@ pub struct WorkRules {
     pub requests: u64,
 }
 
-/// create, ephemeral, sequential, delete, set, multi, read, children, sync, close.
-pub const KINDS: usize = 10;
+/// create, ephemeral, sequential, delete, set, multi, read, children, sync, close, container or TTL, access list.
+pub const KINDS: usize = 12;
 
 #[derive(Clone, Debug)]
 enum Ask {
@@ -43,6 +44,7 @@ enum Ask {
     Get { path: String, watch: bool },
     Exists { path: String, watch: bool },
     Children { path: String, watch: bool },
+    GetAcl { path: String },
     Sync,
     SetWatches,
     Close,
@@ -462,6 +464,19 @@ impl Client {
         }
     }
 
+    /// Whoever may not read hears of no change either, so everybody may; and whoever may change that again, so that not
+    /// all is forbidden for ever.
+    fn perms(&mut self) -> i32 {
+        if self.random.permille(850) {
+            return ALL;
+        }
+        READ | ADMIN | *self.random.pick(&[0, WRITE, CREATE, DELETE, WRITE | CREATE, CREATE | DELETE, WRITE | DELETE])
+    }
+
+    fn ttl(&mut self) -> i64 {
+        *self.random.pick(&[1, 40, 300, 1500, 8000])
+    }
+
     fn data(&mut self) -> Bytes {
         self.counter += 1;
         let long = if self.random.permille(30) { self.random.below(3000) as usize } else { 0 };
@@ -481,21 +496,25 @@ impl Client {
             0 => Ask::Change(Change::Create {
                 path: self.path(),
                 data: self.data(),
-                ephemeral: false,
+                made: Made::Plain,
+                perms: self.perms(),
                 sequential: false,
                 with_stat,
             }),
             1 => Ask::Change(Change::Create {
                 path: self.path(),
                 data: self.data(),
-                ephemeral: true,
+                made: Made::Ephemeral,
+                perms: self.perms(),
                 sequential: false,
                 with_stat,
             }),
             2 => {
-                let (home, ephemeral) = (self.home(), self.random.permille(500));
+                let home = self.home();
+                let made = if self.random.permille(500) { Made::Ephemeral } else { Made::Plain };
                 let path = format!("{home}/s-");
-                Ask::Change(Change::Create { path, data: self.data(), ephemeral, sequential: true, with_stat })
+                let (data, perms) = (self.data(), self.perms());
+                Ask::Change(Change::Create { path, data, made, perms, sequential: true, with_stat })
             }
             3 => {
                 let path = self.path();
@@ -515,14 +534,32 @@ impl Client {
             }
             7 => Ask::Children { path: self.home(), watch: self.random.permille(self.rules.watches) },
             8 => Ask::Sync,
-            _ => Ask::Close,
+            9 => Ask::Close,
+            10 => {
+                // Containers are parents, others anywhere.
+                let made = if self.random.permille(500) { Made::Container } else { Made::Ttl(self.ttl()) };
+                let path = if made == Made::Container { self.home() } else { self.path() };
+                let (data, perms) = (self.data(), self.perms());
+                Ask::Change(Change::Create { path, data, made, perms, sequential: false, with_stat: true })
+            }
+            _ => {
+                let path = self.path();
+                if self.random.permille(300) {
+                    return Ask::GetAcl { path };
+                }
+                let version = if self.random.permille(self.rules.versions) { self.random.below(3) as i32 } else { -1 };
+                Ask::Change(Change::SetAcl { path, perms: self.perms(), version })
+            }
         }
     }
 
     fn member(&mut self) -> Change {
         let path = self.path();
         match self.random.below(4) {
-            0 => Change::Create { path, data: self.data(), ephemeral: false, sequential: false, with_stat: false },
+            0 => {
+                let (data, made, perms) = (self.data(), Made::Plain, self.perms());
+                Change::Create { path, data, made, perms, sequential: false, with_stat: false }
+            }
             1 => Change::Delete { version: self.version(&path), path },
             2 => Change::Check { version: self.version(&path), path },
             _ => Change::Set { version: self.version(&path), data: self.data(), path },
@@ -721,6 +758,17 @@ impl Client {
                     }
                 }
             }
+            Ask::GetAcl { path } => {
+                let node = model.at(path, zxid);
+                let expected = node.map_or(oracle::NO_NODE, |_| 0);
+                holds!("A1", err == expected, "getACL of {path} at {zxid:#x}: error {err}, expected {expected}");
+                if let Some(node) = node {
+                    let got = wire::GetAclResponse::read(r).expect("a reply to getACL");
+                    let perms: Vec<i32> = got.acl.into_iter().flatten().map(|acl| acl.perms).collect();
+                    holds!("A1", perms == [node.perms], "{path} has {perms:?} at {zxid:#x}, expected {}", node.perms);
+                    check_stat(model, path, zxid, &got.stat);
+                }
+            }
             Ask::Sync => holds!("R1", err == 0, "sync says {err}"),
             Ask::SetWatches => {
                 holds!("V5", err == 0, "setWatches says {err}");
@@ -774,18 +822,37 @@ fn buffer(out: &mut BytesMut, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
+/// One entry: what world:anyone may do.
+fn access(out: &mut BytesMut, perms: i32) {
+    out.put_i32(1);
+    out.put_i32(perms);
+    text(out, "world");
+    text(out, "anyone");
+}
+
 fn encode_change(change: &Change, out: &mut BytesMut) -> i32 {
     match change {
-        Change::Create { path, data, ephemeral, sequential, with_stat } => {
+        Change::Create { path, data, made, perms, sequential, with_stat } => {
             text(out, path);
             buffer(out, data);
-            // One entry: world:anyone may do everything.
-            out.put_i32(1);
-            out.put_i32(31);
-            text(out, "world");
-            text(out, "anyone");
-            out.put_i32(i32::from(*ephemeral) | i32::from(*sequential) << 1);
-            if *with_stat { op::CREATE2 } else { op::CREATE }
+            access(out, *perms);
+            let (flags, op) = match made {
+                Made::Plain => (0, op::CREATE),
+                Made::Ephemeral => (1, op::CREATE),
+                Made::Container => (4, op::CREATE_CONTAINER),
+                Made::Ttl(_) => (5, op::CREATE_TTL),
+            };
+            out.put_i32(flags | i32::from(*sequential) << 1);
+            if let Made::Ttl(ms) = made {
+                out.put_i64(*ms);
+            }
+            if *with_stat && op == op::CREATE { op::CREATE2 } else { op }
+        }
+        Change::SetAcl { path, perms, version } => {
+            text(out, path);
+            access(out, *perms);
+            out.put_i32(*version);
+            op::SET_ACL
         }
         Change::Delete { path, version } => {
             text(out, path);
@@ -829,6 +896,10 @@ fn encode(ask: &Ask) -> (i32, BytesMut) {
                 _ => op::GET_CHILDREN2,
             }
         }
+        Ask::GetAcl { path } => {
+            text(&mut out, path);
+            op::GET_ACL
+        }
         Ask::Sync => {
             text(&mut out, "/");
             op::SYNC
@@ -848,7 +919,7 @@ fn read_said(change: &Change, err: i32, r: &mut Reader) -> Said {
             let path = r.text("path").expect("a path").expect("not null").to_string();
             if *with_stat { Said::PathStat(path, Stat::read(r).expect("a Stat")) } else { Said::Path(path) }
         }
-        Change::Set { .. } => Said::Stat(Stat::read(r).expect("a Stat")),
+        Change::Set { .. } | Change::SetAcl { .. } => Said::Stat(Stat::read(r).expect("a Stat")),
         Change::Delete { .. } | Change::Check { .. } => Said::Done,
         Change::Multi(members) => {
             let results = members.iter().map(|member| {

@@ -25,15 +25,18 @@ const BEFORE: usize = 12;
 const OVERHEAD: usize = BEFORE + 1;
 
 impl Log {
-    pub fn on_append(&mut self, server: Host, records: &[u8]) {
+    pub fn on_append(&mut self, server: Host, records: &[u8]) -> Vec<Zxid> {
+        let mut zxids = Vec::new();
         let mut rest = records;
         while let Some(length) = rest.get(8..12).map(|bytes| u32::from_be_bytes(bytes.try_into().expect("four"))) {
             let (record, behind) = rest.split_at(length as usize + OVERHEAD);
             let payload = Bytes::copy_from_slice(&record[BEFORE..record.len() - 1]);
             let zxid = Zxid(i64::from_be_bytes(payload[12..20].try_into().expect("eight")));
             self.push(server, zxid, payload);
+            zxids.push(zxid);
             rest = behind;
         }
+        zxids
     }
 
     pub fn push(&mut self, server: Host, zxid: Zxid, payload: Bytes) {
