@@ -28,7 +28,7 @@ const OVERHEAD: usize = PREFIX + 1;
 const END_BYTE: u8 = b'B';
 /// A payload has at least a transaction's header.
 const PAYLOAD_MIN: usize = 32;
-/// Java reads no larger payload, though it writes and acknowledges it (on-disk 0).
+/// Java reads no larger payload unless `jute.maxbuffer` is raised, though it writes and acknowledges it (on-disk 0).
 pub const PAYLOAD_MAX: usize = 2_097_150;
 /// What a disk writes or loses as a whole.
 const SECTOR: u64 = 512;
@@ -43,36 +43,49 @@ pub fn file_header() -> [u8; FILE_HEADER_LEN as usize] {
 
 /// A transaction too large for a record that Java could read again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a transaction of {len} bytes does not fit into a log record, whose limit is {PAYLOAD_MAX}")]
+#[error("a transaction of {len} bytes does not fit into a log record, whose limit is {most}")]
 pub struct TooLarge {
     pub len: usize,
+    pub most: usize,
 }
 
-/// Appends a transaction as one record and returns its checksum. Nothing is appended if it is too large.
-pub fn write_record(header: &Header, txn: &Txn, digest: Option<u64>, out: &mut BytesMut) -> Result<u32, TooLarge> {
-    write_record_with(out, |payload| write_logged(header, txn, digest, payload))
-}
-
-/// As [`write_record`], around a payload that is already encoded: a proposal as it came from a leader.
-pub fn write_payload(payload: &[u8], out: &mut BytesMut) -> Result<u32, TooLarge> {
-    write_record_with(out, |into| into.put_slice(payload))
-}
-
-fn write_record_with(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) -> Result<u32, TooLarge> {
+/// Appends a transaction as one record and returns its checksum. Nothing is appended if its payload has more than `most` bytes.
+pub fn write_record(
+    header: &Header,
+    txn: &Txn,
+    digest: Option<u64>,
+    most: usize,
+    out: &mut BytesMut,
+) -> Result<u32, TooLarge> {
     let start = out.len();
     out.put_bytes(0, PREFIX);
-    write(out);
+    write_logged(header, txn, digest, out);
     let len = out.len() - start - PREFIX;
-    if len > PAYLOAD_MAX {
+    if len > most {
         out.truncate(start);
-        return Err(TooLarge { len });
+        return Err(TooLarge { len, most });
     }
+    Ok(complete(out, start))
+}
+
+/// As [`write_record`], around a payload that is already encoded: a proposal as it came from a leader, which has seen to
+/// its size.
+pub fn write_payload(payload: &[u8], out: &mut BytesMut) {
+    let start = out.len();
+    out.put_bytes(0, PREFIX);
+    out.put_slice(payload);
+    complete(out, start);
+}
+
+/// Puts the sum and the length before a payload, and the end behind it.
+fn complete(out: &mut BytesMut, start: usize) -> u32 {
+    let len = out.len() - start - PREFIX;
     let checksum = simd_adler32::adler32(&&out[start + PREFIX..]);
     // Java keeps the unsigned 32 bits in a long.
     out[start..start + 8].copy_from_slice(&u64::from(checksum).to_be_bytes());
     out[start + 8..start + PREFIX].copy_from_slice(&(len as u32).to_be_bytes());
     out.put_u8(END_BYTE);
-    Ok(checksum)
+    checksum
 }
 
 /// Where a record stands in a batch that was encoded here.

@@ -95,6 +95,8 @@ bugs! {
     SequenceByCount,
     /// Who watches the children does not hear of one that goes.
     WatchLost,
+    /// A watch that stays goes with its first event.
+    PersistentFiresOnce,
 }
 
 #[cfg(feature = "planted")]

@@ -155,6 +155,9 @@ impl Side {
                 let moves = place < told.len();
                 told.push(*conn);
                 *modes &= !(Mode::Standard as u8);
+                if planted::is(Bug::PersistentFiresOnce) {
+                    *modes = 0;
+                }
                 if *modes == 0 {
                     self.by_conn.get_mut(conn).expect(BOTH_WAYS).remove(path);
                     return false;

@@ -111,7 +111,8 @@ impl<'a> Server<'a> {
         let batch: Vec<Logged> = (0..=random.below(5)).map(|_| history.invent(random)).collect();
         let mut records = BytesMut::new();
         for logged in &batch {
-            journal::write_record(&logged.header, &logged.txn, logged.digest, &mut records).unwrap();
+            journal::write_record(&logged.header, &logged.txn, logged.digest, journal::PAYLOAD_MAX, &mut records)
+                .unwrap();
         }
         let (first, last) = (batch[0].header.zxid, batch[batch.len() - 1].header.zxid);
         self.to_apply.extend(batch);
@@ -375,7 +376,7 @@ fn an_image_that_is_damaged_foreign_or_ahead_is_dropped() {
             if let Some(txn) = other {
                 let header = Header { session: SessionId(1), cxid: 1, zxid: position.zxid, time: 1 };
                 let mut record = BytesMut::new();
-                journal::write_record(&header, &txn, None, &mut record).unwrap();
+                journal::write_record(&header, &txn, None, journal::PAYLOAD_MAX, &mut record).unwrap();
                 file.extend_from_slice(&record);
             }
         });

@@ -53,7 +53,7 @@ fn every_record_of_java_s_encodes_to_the_same_bytes() {
         while let Some(record) = scan.read().unwrap() {
             let logged = Logged::read(record.payload.clone()).unwrap();
             let mut out = BytesMut::new();
-            journal::write_record(&logged.header, &logged.txn, logged.digest, &mut out).unwrap();
+            journal::write_record(&logged.header, &logged.txn, logged.digest, journal::PAYLOAD_MAX, &mut out).unwrap();
             let original = file.slice(record.offset as usize..record.end() as usize);
             assert_eq!(out, original, "{name} at {}", record.offset);
             records += 1;
@@ -408,7 +408,7 @@ fn a_lost_sector_among_records_is_told_from_a_flipped_bit() {
             let mut payload: Vec<u8> = (0..64 + random.below(200)).map(|_| random.below(255) as u8 + 1).collect();
             payload.resize(payload.len() + if zxid == 1 { padding } else { 0 }, 1);
             payload[12..20].copy_from_slice(&zxid.to_be_bytes());
-            journal::write_payload(&payload, &mut file).unwrap();
+            journal::write_payload(&payload, &mut file);
         }
         let end = file.len();
         file.resize(end + 2000, 0);
@@ -443,9 +443,9 @@ fn a_lost_sector_of_the_last_record_is_told_from_a_flipped_bit() {
     let mut payload = payload;
     for padding in 0..512 {
         let mut file = BytesMut::from(&journal::file_header()[..]);
-        journal::write_payload(&payload(64 + padding, 1), &mut file).unwrap();
+        journal::write_payload(&payload(64 + padding, 1), &mut file);
         let at = file.len();
-        journal::write_payload(&payload(1300, 2), &mut file).unwrap();
+        journal::write_payload(&payload(1300, 2), &mut file);
         let end = file.len();
         file.resize(end + 2000, 0);
         let whole = file.freeze();
@@ -504,7 +504,7 @@ fn data_full_of_starts_of_records_is_looked_through_in_time() {
     let header = Header { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: 1 };
     let txn = Txn::SetData { op: op::SET_DATA, path: "/a".into(), data: Some(data.into()), version: 1 };
     let mut file = BytesMut::from(&journal::file_header()[..]);
-    journal::write_record(&header, &txn, None, &mut file).unwrap();
+    journal::write_record(&header, &txn, None, journal::PAYLOAD_MAX, &mut file).unwrap();
     file.truncate(file.len() - 100);
     let file = Counted { file: file.freeze(), read: Cell::new(0) };
     assert_eq!(Scan::new(&file).end(), Ok(End::Torn));

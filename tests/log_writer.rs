@@ -25,7 +25,7 @@ fn batch(zxids: std::ops::RangeInclusive<i64>) -> BytesMut {
     let mut out = BytesMut::new();
     for zxid in zxids {
         let logged = create(zxid);
-        journal::write_record(&logged.header, &logged.txn, logged.digest, &mut out).unwrap();
+        journal::write_record(&logged.header, &logged.txn, logged.digest, journal::PAYLOAD_MAX, &mut out).unwrap();
     }
     out
 }
@@ -134,6 +134,6 @@ fn a_record_larger_than_java_reads_is_not_written() {
     let Txn::Create(create) = &mut logged.txn else { unreachable!() };
     create.data = Some(Bytes::from(vec![7; journal::PAYLOAD_MAX]));
     let mut out = BytesMut::from(&b"before"[..]);
-    assert!(journal::write_record(&logged.header, &logged.txn, None, &mut out).is_err());
+    assert!(journal::write_record(&logged.header, &logged.txn, None, journal::PAYLOAD_MAX, &mut out).is_err());
     assert_eq!(out, b"before"[..]);
 }

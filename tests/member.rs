@@ -239,7 +239,8 @@ impl<'a> Member<'a> {
         let batch = self.model.now().invent(epoch, 1 + random.below(4), random);
         let mut records = BytesMut::new();
         for logged in &batch {
-            journal::write_record(&logged.header, &logged.txn, logged.digest, &mut records).unwrap();
+            journal::write_record(&logged.header, &logged.txn, logged.digest, journal::PAYLOAD_MAX, &mut records)
+                .unwrap();
         }
         let (first, last) = (batch[0].header.zxid, batch[batch.len() - 1].header.zxid);
         self.store.append(first, last, &records).map_err(stopped)
@@ -589,7 +590,7 @@ impl Story {
 fn append(store: &mut Store, entries: &[Entry]) {
     let mut records = BytesMut::new();
     for entry in entries {
-        journal::write_payload(&entry.txn, &mut records).unwrap();
+        journal::write_payload(&entry.txn, &mut records);
     }
     store.append(entries[0].zxid, entries[entries.len() - 1].zxid, &records).unwrap();
 }
@@ -834,7 +835,7 @@ fn a_replacement_is_void_once_another_server_has_gone_on() {
     let (mut story, _) = half_replaced();
     let next = story.course.invent(1, 1, &mut Random(5));
     let mut file = BytesMut::from(&journal::file_header()[..]);
-    journal::write_payload(&entry(&next[0]).txn, &mut file).unwrap();
+    journal::write_payload(&entry(&next[0]).txn, &mut file);
     story.world.log.put(&format!("log.{:x}", next[0].header.zxid), &file);
     story.course.durable = next[0].header.zxid;
     let (_, opened) = story.open();

@@ -60,7 +60,7 @@ fn entry(logged: &Logged) -> Entry {
 fn append(store: &mut Store, entries: &[Entry]) {
     let mut records = BytesMut::new();
     for entry in entries {
-        journal::write_payload(&entry.txn, &mut records).unwrap();
+        journal::write_payload(&entry.txn, &mut records);
     }
     store.append(entries[0].zxid, entries[entries.len() - 1].zxid, &records).unwrap();
     store.sync().unwrap();

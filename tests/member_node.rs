@@ -13,7 +13,7 @@ use zooid::id::{ConnId, LinkId, SessionId, Zxid};
 use zooid::node::effect::{Effect, Notice, PeerEffect};
 use zooid::node::input::{Input, Now, PeerInput, Raw, Room};
 use zooid::node::local::LocalRules;
-use zooid::node::member::{Found, MemberRules};
+use zooid::node::member::{Found, LAST_COUNTER, MemberRules};
 use zooid::node::reaper::ReaperRules;
 use zooid::node::stats::RoleKind;
 use zooid::node::{Deliver, Duty, Node, NodeRules, initial_identities};
@@ -27,6 +27,7 @@ use zooid::tree::stream::{SnapshotParser, write_tree};
 use zooid::tree::{Tree, TreeRules, Unwatched};
 use zooid::txn::{Create, CreateKind, Header, Logged, Txn};
 use zooid::watch::{EventType, WatchTable};
+use zooid::zab::Fault;
 use zooid::zab::leader::LeaderRules;
 use zooid::zab::learner::LearnerRules;
 use zooid::zab::packet::{FeatureLevel, Forwarded, Packet};
@@ -157,6 +158,7 @@ fn rules(me: i64, membership: Arc<Membership>) -> MemberRules {
             config_version: membership.version,
             level,
         },
+        last_counter: LAST_COUNTER,
         commit_log_count: 500,
         follows_config: true,
         multi_address: MultiAddress::Refused,
@@ -175,6 +177,7 @@ impl World {
             let node = NodeRules {
                 server_id: id as u8,
                 tick_ms: TICK,
+                record_most: 0,
                 prepare: PrepareRules { close_list_bytes: 1 << 20, ..PrepareRules::default() },
                 reaper: ReaperRules { interval_ms: 60_000_000, max_per_minute: 10_000, max_never_used_ms: 0 },
             };
@@ -668,6 +671,58 @@ fn a_sync_shows_what_was_proposed_before_it() {
     assert_eq!(world.has("/b"), [true; 3]);
     world.ask(1, 10, reader, 3, sync());
     assert_eq!(world.heard(1, 10), [Heard::Reply(3, z(4).0, 0)]);
+}
+
+// data-model 2.7. A client that counts from the start again on each connection, as kazoo does.
+#[test]
+fn what_a_closed_connection_asked_for_is_not_the_next_ones() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(1, 10);
+    world.server(1).disk_hangs = true;
+    world.ask(1, 10, session, 1, create("/a", 0));
+    world.step(1, Input::Disconnected { conn: ConnId(10), session, touched: None });
+    world.attach(1, 11, session);
+    world.ask(1, 11, session, 1, create("/a", 0));
+    assert_eq!(world.heard(1, 11), []);
+    world.disk_goes_on(1);
+    assert_eq!(world.heard(1, 11), [Heard::Reply(1, z(3).0, ErrorCode::NodeExists.code())]);
+    assert_eq!(world.heard(1, 10), []);
+}
+
+// 64.
+#[test]
+fn an_epoch_that_is_full_makes_room_for_the_next() {
+    let mut world = World::serving(|_, rules| rules.last_counter = 4);
+    let sessions = [world.connect(1, 10), world.connect(3, 30)];
+    world.ask(1, 10, sessions[0], 1, create("/a", 0));
+    world.ask(3, 30, sessions[1], 1, create("/b", 0));
+    assert_eq!(world.heard(3, 30), [Heard::Reply(1, z(4).0, 0)]);
+    world.wishes(3);
+    world.ask(3, 30, sessions[1], 2, create("/c", 0));
+    assert!(matches!(world.wishes(3)[..], [Effect::Close { conn: ConnId(30) }, ..]));
+    assert_eq!(world.server(3).node.duty(), Duty::None);
+    world.wait(3000);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Forward, Duty::Order]);
+    world.attach(1, 11, sessions[0]);
+    world.ask(1, 11, sessions[0], 2, create("/c", 0));
+    let next = Zxid::new(z(4).epoch() + 1, 1);
+    assert_eq!(world.heard(1, 11), [Heard::Reply(2, next.0, 0)]);
+    assert_eq!(world.has("/c"), [true; 3]);
+}
+
+// H18: what came with it, in one read, is not believed either, and ends nothing.
+#[test]
+fn a_proposal_that_does_not_decode_ends_the_role() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(3, 30);
+    let (learner, _) = *world.links.iter().find(|(learner, _)| learner.server == 0).expect("it has a leader");
+    let proposal = |zxid, txn: &[u8]| Packet::Proposal { zxid, txn: Bytes::copy_from_slice(txn) };
+    let packets = vec![proposal(z(2), b"what"), proposal(z(3), b"ever"), Packet::Commit { zxid: z(2) }];
+    world.step(1, Input::Peer(PeerInput::Packets { link: learner.link, packets, room: Room(None) }));
+    assert!(world.notices(1).iter().any(|notice| matches!(notice, Notice::RoleEnded(Fault::Protocol(_)))));
+    world.wait(3000);
+    world.ask(3, 30, session, 1, create("/a", 0));
+    assert_eq!(world.has("/a"), [true; 3], "it has come back");
 }
 
 // 48.

@@ -76,13 +76,20 @@ const TIMEOUT: i32 = 1000;
 
 impl World {
     fn new() -> Self {
+        Self::behind(Zxid::ZERO, 0)
+    }
+
+    /// With so many transactions before, and so many bytes in one.
+    fn behind(zxid: Zxid, record_most: usize) -> Self {
         let rules = NodeRules {
             server_id: 1,
             tick_ms: TICK,
+            record_most,
             prepare: PrepareRules { close_list_bytes: 1 << 20, ..PrepareRules::default() },
             reaper: ReaperRules { interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
         };
-        let tree = Tree::new(TreeRules::default());
+        let mut tree = Tree::new(TreeRules::default());
+        tree.set_last_zxid(zxid);
         let node = Node::new(rules, &tree, DigestCheck::default(), 0, 7);
         Self {
             node,
@@ -314,4 +321,33 @@ fn equal_runs_are_equal() {
         (format!("{:?}", world.effects), world.heard(1), world.tree.digest())
     };
     assert_eq!(run(), run());
+}
+
+// Java: `ZooKeeperServer.getNextZxid` counts a whole i64.
+#[test]
+fn a_server_alone_counts_on_where_an_epoch_would_end() {
+    let mut world = World::behind(Zxid(0xffff_fffd), 0);
+    let session = world.connect(1);
+    for (xid, zxid) in [(1, 0xffff_ffff), (2, 0x1_0000_0000), (3, 0x1_0000_0001)] {
+        world.write(1, session, xid, create(&format!("/n{xid}"), 0));
+        world.durable();
+        assert_eq!(world.heard(1), [Heard::Reply(xid, zxid, 0)]);
+    }
+    world.now += 70_000;
+    world.step(Input::Time { touched: Vec::new() });
+    world.durable();
+    assert_eq!(world.tree.sessions().len(), 0, "sessions expire as ever");
+}
+
+#[test]
+fn a_raised_buffer_raises_what_a_transaction_may_hold() {
+    for (record_most, error) in [(0, zooid::proto::ErrorCode::Marshalling.code()), (8 << 20, 0)] {
+        let mut world = World::behind(Zxid::ZERO, record_most);
+        let session = world.connect(1);
+        let Write::Create(mut large) = create("/large", 0) else { unreachable!() };
+        large.data = Some(Bytes::from(vec![7; 3 << 20]));
+        world.write(1, session, 1, Write::Create(large));
+        world.durable();
+        assert_eq!(world.heard(1), [Heard::Reply(1, 2, error)]);
+    }
 }

@@ -97,7 +97,7 @@ fn a_java_directory_is_taken_over_and_goes_on() {
     for zxid in 0x7b..0x100 {
         let (header, txn) = create(zxid, &format!("/app/more-{zxid}"));
         first.tree.apply(&header, &txn, &mut Unwatched);
-        journal::write_record(&header, &txn, Some(first.tree.digest()), &mut records).unwrap();
+        journal::write_record(&header, &txn, Some(first.tree.digest()), journal::PAYLOAD_MAX, &mut records).unwrap();
     }
     log.append(Zxid(0x7b), Zxid(0xff), &records).unwrap();
     let durable = log.sync().unwrap();
@@ -239,7 +239,8 @@ fn a_start_with_a_million_znodes() {
             let path = if child == 0 { format!("/p{parent}") } else { format!("/p{parent}/n{child:07}") };
             let (header, txn) = create(zxid, &path);
             recovered.tree.apply(&header, &txn, &mut Unwatched);
-            journal::write_record(&header, &txn, Some(recovered.tree.digest()), &mut batch).unwrap();
+            journal::write_record(&header, &txn, Some(recovered.tree.digest()), journal::PAYLOAD_MAX, &mut batch)
+                .unwrap();
         }
         log.append(Zxid(first), Zxid(zxid), &batch).unwrap();
         keeper.on_durable(&log.sync().unwrap().records);

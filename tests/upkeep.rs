@@ -52,7 +52,7 @@ fn records(zxids: std::ops::RangeInclusive<i64>, data: &[u8]) -> BytesMut {
     let mut out = BytesMut::new();
     for zxid in zxids {
         let (header, txn) = create(zxid, CreateKind::Create { ephemeral: false }, data);
-        journal::write_record(&header, &txn, None, &mut out).unwrap();
+        journal::write_record(&header, &txn, None, journal::PAYLOAD_MAX, &mut out).unwrap();
     }
     out
 }
@@ -428,7 +428,7 @@ fn an_unknown_type_in_a_multi_is_refused() {
     // The member's type follows the multi's count.
     payload[36..40].copy_from_slice(&16i32.to_be_bytes());
     let mut file = BytesMut::from(&journal::file_header()[..]);
-    journal::write_payload(&payload, &mut file).unwrap();
+    journal::write_payload(&payload, &mut file);
     world.log.put("log.4", &file);
     let found = refusal(open(&world));
     assert!(matches!(&found, Refusal::Undecodable { zxid: Zxid(4), offset: 16, .. }), "{found}");
@@ -459,7 +459,7 @@ fn ephemerals_without_a_session_are_dropped_and_stay_so() {
     log(&world, &[1], 3);
     let (header, txn) = create(4, CreateKind::Create { ephemeral: true }, b"e");
     let mut file = BytesMut::from(&journal::file_header()[..]);
-    journal::write_record(&header, &txn, None, &mut file).unwrap();
+    journal::write_record(&header, &txn, None, journal::PAYLOAD_MAX, &mut file).unwrap();
     world.log.put("log.4", &file);
     let first = open(&world).unwrap();
     assert!(first.notices.contains(&Notice::OrphansDropped { nodes: 1 }));

@@ -1,7 +1,7 @@
 //! A log file: found records decode and encode to the same; the end is judged without a panic.
 
 use bytes::{Bytes, BytesMut};
-use zooid::journal::{Scan, Source, placed, read_head, write_payload, write_record};
+use zooid::journal::{PAYLOAD_MAX, Scan, Source, placed, read_head, write_payload, write_record};
 use zooid::txn::Logged;
 
 use crate::{bounded, of_views};
@@ -23,10 +23,9 @@ pub fn log(input: &[u8]) {
         assert_eq!(record.offset, at);
         assert!(record.end() <= file.size() && record.end() == scan.position());
         let mut written = BytesMut::new();
-        if write_payload(&record.payload, &mut written).is_ok() {
-            assert_eq!(written[..], input[at as usize..record.end() as usize]);
-            assert_eq!(placed(&written).map(|placed| placed.zxid).collect::<Vec<_>>(), [record.zxid]);
-        }
+        write_payload(&record.payload, &mut written);
+        assert_eq!(written[..], input[at as usize..record.end() as usize]);
+        assert_eq!(placed(&written).map(|placed| placed.zxid).collect::<Vec<_>>(), [record.zxid]);
         let payload = record.payload.clone();
         if let Ok(logged) = bounded(of_views(input), || Logged::read(payload)) {
             check_round_trip(&logged);
@@ -41,7 +40,7 @@ fn check_round_trip(logged: &Logged) {
     logged.write(&mut payload);
     assert_eq!(Logged::read(payload.clone().freeze()).as_ref(), Ok(logged));
     let mut record = BytesMut::new();
-    if let Ok(checksum) = write_record(&logged.header, &logged.txn, logged.digest, &mut record) {
+    if let Ok(checksum) = write_record(&logged.header, &logged.txn, logged.digest, PAYLOAD_MAX, &mut record) {
         assert_eq!(placed(&record).map(|placed| placed.checksum).collect::<Vec<_>>(), [checksum]);
     }
 }
@@ -57,9 +56,8 @@ pub fn mend_log(file: &mut [u8]) {
         }
         let (payload, behind) = behind.split_at_mut(len);
         let mut record = BytesMut::new();
-        if write_payload(payload, &mut record).is_ok() {
-            prefix[..8].copy_from_slice(&record[..8]);
-        }
+        write_payload(payload, &mut record);
+        prefix[..8].copy_from_slice(&record[..8]);
         behind[0] = END_BYTE;
         rest = &mut behind[1..];
     }

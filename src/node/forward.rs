@@ -31,12 +31,27 @@ use crate::zab::packet::{Forwarded, Touched};
 /// Everything that waits for the leader. Bounded by what connections may have under way.
 #[derive(Debug, Default)]
 pub(super) struct Forwarding {
-    requests: HashMap<SessionId, VecDeque<Origin>, foldhash::fast::FixedState>,
+    requests: HashMap<SessionId, VecDeque<Waiting>, foldhash::fast::FixedState>,
     /// Connections that wait to hear whether their session lives, in the order in which the leader was asked.
     revalidations: VecDeque<Revalidation>,
     syncs: VecDeque<PendingSync>,
     /// Heard of since the leader asked last.
     touched: BTreeMap<SessionId, i32>,
+}
+
+/// A request that was forwarded.
+#[derive(Debug)]
+struct Waiting {
+    origin: Origin,
+    /// Its connection is closed, and what comes of it is nobody's. It keeps its place: a client that counts its requests
+    /// from the start again on its next connection must not be given what its former self had asked for.
+    is_orphan: bool,
+}
+
+impl Waiting {
+    fn new(conn: ConnId, xid: i32) -> Self {
+        Self { origin: Origin { conn, xid }, is_orphan: false }
+    }
 }
 
 #[derive(Debug)]
@@ -61,11 +76,8 @@ impl Forwarding {
     }
 
     pub fn on_disconnected(&mut self, conn: ConnId, session: SessionId) {
-        // What it asked still comes, and is then nobody's.
-        if let Some(waiting) = self.requests.get(&session)
-            && waiting.iter().all(|origin| origin.conn == conn)
-        {
-            self.requests.remove(&session);
+        for waiting in self.requests.get_mut(&session).into_iter().flatten() {
+            waiting.is_orphan |= waiting.origin.conn == conn;
         }
     }
 
@@ -74,12 +86,19 @@ impl Forwarding {
         if self.requests.is_empty() {
             return None;
         }
-        let waiting = self.requests.get_mut(&header.session)?;
-        let origin = waiting.pop_front_if(|origin| origin.xid == header.cxid);
-        if waiting.is_empty() {
+        let queue = self.requests.get_mut(&header.session)?;
+        let mut found = None;
+        // An orphan may have been refused by a leader that tells nobody.
+        while let Some(first) = queue.pop_front_if(|first| first.origin.xid == header.cxid || first.is_orphan) {
+            if first.origin.xid == header.cxid {
+                found = (!first.is_orphan).then_some(first.origin);
+                break;
+            }
+        }
+        if queue.is_empty() {
             self.requests.remove(&header.session);
         }
-        origin
+        found
     }
 }
 
@@ -94,7 +113,7 @@ impl Node {
     ) {
         if session == SessionId::NONE {
             let session = self.ids.allocate();
-            self.forwarding.requests.entry(session).or_default().push_back(Origin { conn, xid: 0 });
+            self.forwarding.requests.entry(session).or_default().push_back(Waiting::new(conn, 0));
             return self.ask_for_session(session, timeout_ms);
         }
         if !session::is_password(session, password) {
@@ -111,7 +130,7 @@ impl Node {
         if self.attached.get(&session) != Some(&conn) {
             return effects.push(Effect::Close { conn });
         }
-        self.forwarding.requests.entry(session).or_default().push_back(Origin { conn, xid });
+        self.forwarding.requests.entry(session).or_default().push_back(Waiting::new(conn, xid));
         let identities = (*write != Write::CloseSession).then(|| ids(&identities));
         self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
     }

@@ -142,6 +142,9 @@ impl Node {
 
     fn upgrade(&mut self, now: Now, tree: &Tree, session: SessionId) {
         let Some(timeout_ms) = self.local.table.timeout_ms(session) else { return };
+        if self.duty == Duty::Order && self.is_epoch_full() {
+            return;
+        }
         self.local.remove(session);
         match self.duty {
             Duty::Order => {

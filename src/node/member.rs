@@ -43,6 +43,8 @@ pub struct MemberRules {
     pub learner: LearnerRules,
     /// Committed transactions that are kept for learners at least: `zookeeper.commitLogCount`.
     pub commit_log_count: usize,
+    /// The last place of an epoch that is used.
+    pub last_counter: u32,
     /// Newer versions of the member list are taken over: `reconfigEnabled`.
     pub follows_config: bool,
     pub multi_address: MultiAddress,
@@ -119,6 +121,9 @@ struct Start {
 const REFILL_EVERY_MS: Mono = 3_600_000;
 /// A learner's clients are heard of this often, so that a ping that comes has something new to say.
 const TOUCHES_PER_TICK: Mono = 4;
+
+/// The place behind it is never used (`ZooDefs`: quorum-protocol 4.1).
+pub const LAST_COUNTER: u32 = u32::MAX - 1;
 
 impl Member {
     pub fn new(rules: MemberRules, applied: Zxid, found: Found, now: Mono) -> Self {
@@ -394,11 +399,16 @@ impl Node {
         (self.last_prepared, self.durable) = (last, last);
     }
 
-    /// The last place of an epoch is never used; the next leader begins a new one.
+    /// The last place of an epoch is never used; the next leader begins a new one. To be asked before each transaction. A
+    /// server that is alone has no epochs, it counts on.
     pub(super) fn is_epoch_full(&mut self) -> bool {
-        let is_full = self.last_prepared.counter() >= u32::MAX - 1;
+        let last_used = self.member.as_ref().map_or(u32::MAX, |member| member.rules.last_counter);
+        let is_full = self.member.is_some() && self.last_prepared.counter() >= last_used;
         if is_full && let Some((Role::Leading(_), out)) = self.role() {
-            out.push(zab::Effect::Failed(Fault::EpochFull));
+            let is_said = out.iter().any(|wish| matches!(wish, zab::Effect::Failed(_)));
+            if !is_said {
+                out.push(zab::Effect::Failed(Fault::EpochFull));
+            }
         }
         is_full
     }
@@ -418,10 +428,7 @@ impl Node {
             }
         };
         self.begin_batch(entry.zxid);
-        if journal::write_payload(&entry.txn, &mut self.batch).is_err() {
-            let what = format!("the proposal {} of {} bytes is too large", entry.zxid, entry.txn.len());
-            return self.end_role(now, Fault::Protocol(what), effects);
-        }
+        journal::write_payload(&entry.txn, &mut self.batch);
         assert!(entry.zxid > self.last_prepared, "{} is to be logged after {}", entry.zxid, self.last_prepared);
         self.last_prepared = entry.zxid;
         self.in_flight.push_back(InFlight { logged, origin: None });
@@ -481,9 +488,19 @@ impl Node {
                 }
             }
             for wish in wishes {
+                let had_role = self.has_role();
                 self.grant(now, tree, wish, effects);
+                // What a role that has ended still wished for is nobody's wish any more.
+                if had_role && !self.has_role() {
+                    break;
+                }
             }
         }
+    }
+
+    fn has_role(&self) -> bool {
+        let role = self.member.as_ref().map(|member| &member.role);
+        matches!(role, Some(Role::Leading(_) | Role::Learning(_)))
     }
 
     fn grant(&mut self, now: Now, tree: &Tree, wish: zab::Effect, effects: &mut Vec<Effect>) {

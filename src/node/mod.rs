@@ -59,6 +59,8 @@ pub struct NodeRules {
     /// Standalone servers make session ids as server 1.
     pub server_id: u8,
     pub tick_ms: i64,
+    /// The largest payload of a log record, in bytes: `jute.maxbuffer` and its extra, and what Java reads at least.
+    pub record_most: usize,
     pub prepare: PrepareRules,
     pub reaper: ReaperRules,
 }
@@ -105,6 +107,7 @@ struct Origin {
 #[derive(Debug)]
 pub struct Node {
     tick_ms: i64,
+    record_most: usize,
     server_id: u8,
     preparer: Preparer,
     sessions: SessionTable,
@@ -151,6 +154,7 @@ impl Node {
         }
         Self {
             tick_ms,
+            record_most: rules.record_most.max(journal::PAYLOAD_MAX),
             server_id: rules.server_id,
             preparer: Preparer::new(rules.prepare, tree),
             sessions,
@@ -314,6 +318,9 @@ impl Node {
             return self.forward_connect(conn, session, password, timeout_ms, effects);
         }
         if session == SessionId::NONE {
+            if self.is_epoch_full() {
+                return effects.push(Effect::Close { conn });
+            }
             let session = self.ids.allocate();
             self.sessions.open(session, timeout_ms, now.mono);
             self.owners.set(session, Owner::Here);
@@ -344,6 +351,9 @@ impl Node {
         if self.disk_full {
             return effects.push(Effect::WriteRefused { conn, xid, error: ErrorCode::OperationTimeout });
         }
+        if self.is_epoch_full() {
+            return effects.push(Effect::Close { conn });
+        }
         let asks = Asks { session, cxid: xid, identities: &identities, check: Ok(()) };
         self.order(now, tree, asks, write, Some(Origin { conn, xid }), effects);
     }
@@ -358,7 +368,7 @@ impl Node {
         origin: Option<Origin>,
         effects: &mut Vec<Effect>,
     ) {
-        let zxid = self.last_prepared.next();
+        let zxid = self.next_zxid();
         let time = now.wall_ms;
         let context = Context { session, identities, zxid, time, session_check: check, internal: false };
         let txn = self.preparer.prepare(tree, &context, write);
@@ -372,21 +382,28 @@ impl Node {
 
     /// Gives a transaction the next place in the order.
     fn propose(&mut self, now: Now, session: SessionId, cxid: i32, txn: Txn, origin: Option<Origin>, tree: &Tree) {
-        let zxid = self.last_prepared.next();
+        let zxid = self.next_zxid();
         let header = Header { session, cxid, zxid, time: now.wall_ms };
         let carries_digest = tree.keeps_digest() && !self.distrusts_digests() && !matches!(txn, Txn::Error { .. });
         let digest = carries_digest.then(|| self.preparer.digest());
         let mut logged = Logged { header, txn, digest };
         self.begin_batch(zxid);
-        if journal::write_record(&header, &logged.txn, logged.digest, &mut self.batch).is_err() {
+        if journal::write_record(&header, &logged.txn, logged.digest, self.record_most, &mut self.batch).is_err() {
             // Java would log it and then refuse to read its own log (on-disk 0).
             self.preparer.roll_back();
             logged.txn = Txn::Error { code: ErrorCode::Marshalling.code() };
             logged.digest = None;
-            journal::write_record(&header, &logged.txn, None, &mut self.batch).expect("an error fits");
+            journal::write_record(&header, &logged.txn, None, self.record_most, &mut self.batch)
+                .expect("an error fits");
         }
         self.last_prepared = zxid;
         self.in_flight.push_back(InFlight { logged, origin });
+    }
+
+    /// The next place in the order.
+    fn next_zxid(&self) -> Zxid {
+        // Java's server that is alone counts from the last place of what looks like an epoch to the first of the next.
+        if self.member.is_none() { Zxid(self.last_prepared.0 + 1) } else { self.last_prepared.next() }
     }
 
     fn begin_batch(&mut self, first: Zxid) {
@@ -401,6 +418,9 @@ impl Node {
         self.expire_local(now, effects);
         let orders = self.duty == Duty::Order && !self.disk_full && !self.is_epoch_full();
         for Candidate { path, mzxid } in self.reaper.on_time(now, tree, orders) {
+            if self.is_epoch_full() {
+                return;
+            }
             let seen = Some(mzxid);
             self.propose_internal(now, tree, SessionId::NONE, &Write::DeleteContainer { path, seen });
         }
@@ -408,6 +428,9 @@ impl Node {
             return;
         }
         for session in self.sessions.expire(now.mono) {
+            if self.is_epoch_full() {
+                return;
+            }
             let timeout_ms = tree.sessions().get(&session).copied().unwrap_or_default();
             effects.push(Effect::Notice(Notice::Expired { session, timeout_ms }));
             self.stats.expired += 1;
@@ -433,7 +456,7 @@ impl Node {
         let context = Context {
             session,
             identities: &[],
-            zxid: self.last_prepared.next(),
+            zxid: self.next_zxid(),
             time: now.wall_ms,
             session_check: Ok(()),
             internal: true,

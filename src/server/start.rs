@@ -27,7 +27,7 @@ use crate::election::ElectionRules;
 use crate::id::Zxid;
 use crate::net::listen;
 use crate::node::local::LocalRules;
-use crate::node::member::{Found, MemberRules};
+use crate::node::member::{Found, LAST_COUNTER, MemberRules};
 use crate::node::reaper::ReaperRules;
 use crate::node::{Node, NodeRules};
 use crate::prepare::PrepareRules;
@@ -389,6 +389,7 @@ fn node_rules(config: &Config) -> NodeRules {
     NodeRules {
         server_id: config.ensemble.server_id.filter(|_| config.ensemble.mode == Mode::Quorum).unwrap_or(1) as u8,
         tick_ms: node.tick_time_ms.into(),
+        record_most: node.jute_max_buffer_bytes as usize + node.jute_extra_bytes as usize,
         prepare: PrepareRules {
             acl: acl_rules(config),
             extended_types: node.extended_types_enabled,
@@ -446,6 +447,7 @@ fn member_rules(config: &Config) -> MemberRules {
             config_version,
             level,
         },
+        last_counter: LAST_COUNTER,
         commit_log_count: node.commit_log_count as usize,
         follows_config: ensemble.reconfig_enabled,
         multi_address: ensemble.multi_address,

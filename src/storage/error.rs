@@ -6,7 +6,7 @@ use jute::DecodeError;
 
 use super::names::{LogName, SnapshotName};
 use crate::id::Zxid;
-use crate::journal::{Damage, TooLarge};
+use crate::journal::Damage;
 
 /// What went wrong in one operation on a file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,8 +36,6 @@ pub enum StorageError {
     Disk(#[from] DiskError),
     #[error("the log does not take anything more after an error")]
     Broken,
-    #[error(transparent)]
-    TooLarge(#[from] TooLarge),
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
 }

@@ -105,7 +105,7 @@ fn write_log<D: Disk>(disk: &D, rest: &[Entry]) -> Result<Option<IncomingLog>, S
     let file = LogName(first.zxid);
     let mut bytes = BytesMut::from(&journal::file_header()[..]);
     for entry in rest {
-        journal::write_payload(&entry.txn, &mut bytes)?;
+        journal::write_payload(&entry.txn, &mut bytes);
     }
     let name = ready(&file);
     disk.create(&name)?;

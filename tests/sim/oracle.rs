@@ -136,6 +136,23 @@ pub enum Watched {
     Children,
 }
 
+/// What watchers that stay hear of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    Created = 1,
+    Deleted = 2,
+    DataChanged = 3,
+}
+
+/// An event's type where a child came or went.
+pub const CHILDREN_CHANGED: i32 = 4;
+
+struct Happened {
+    zxid: i64,
+    kind: Kind,
+    path: String,
+}
+
 #[derive(Default)]
 pub struct Model {
     nodes: BTreeMap<String, Vec<(i64, Option<Node>)>>,
@@ -148,6 +165,8 @@ pub struct Model {
     last: i64,
     /// (session, cxid) of every request in the order, each once.
     requests: BTreeMap<(i64, i32), i64>,
+    /// Everything that happened to nodes, in order.
+    changes: Vec<Happened>,
     /// The leader's clock at each transaction.
     times: BTreeMap<i64, i64>,
     /// When each transaction was first logged anywhere, by the world's own time.
@@ -216,7 +235,36 @@ impl Model {
         }
     }
 
-    fn changed(&mut self, path: &str, zxid: i64, gone: bool) {
+    /// Where those changes begin that are later than this.
+    pub fn changes_after(&self, zxid: i64) -> usize {
+        self.changes.partition_point(|change| change.zxid <= zxid)
+    }
+
+    /// The next change from a place on that a watch which stays has an event for, and that event: zxid, type and path.
+    pub fn next_event(&self, from: usize, watched: &str, recursive: bool) -> (usize, Option<(i64, i32, &str)>) {
+        let event = |Happened { zxid, kind, path }: &Happened| {
+            let is_below = watched == "/" || path.strip_prefix(watched).is_some_and(|rest| rest.starts_with('/'));
+            if path == watched || recursive && is_below {
+                Some((*zxid, *kind as i32))
+            } else if !recursive && *kind != Kind::DataChanged && parent(path) == watched {
+                Some((*zxid, CHILDREN_CHANGED))
+            } else {
+                None
+            }
+        };
+        let found = self.changes[from..].iter().enumerate().find_map(|(at, change)| Some((at, event(change)?, change)));
+        match found {
+            None => (self.changes.len(), None),
+            Some((at, (zxid, CHILDREN_CHANGED), change)) => {
+                (from + at, Some((zxid, CHILDREN_CHANGED, parent(&change.path))))
+            }
+            Some((at, (zxid, kind), change)) => (from + at, Some((zxid, kind, &change.path))),
+        }
+    }
+
+    fn changed(&mut self, path: &str, zxid: i64, kind: Kind) {
+        self.changes.push(Happened { zxid, kind, path: path.to_owned() });
+        let gone = kind == Kind::Deleted;
         self.own_changes.entry(path.to_owned()).or_default().push((zxid, gone));
     }
 
@@ -298,7 +346,7 @@ impl Model {
                 holds!("W1", above.owner == 0, "{path} below an ephemeral at {zxid:#x}");
                 let data = Bytes::copy_from_slice(&create.data.clone().unwrap_or_default());
                 self.put(path, zxid, Some(Node::new(data, made, perms(create.acl.as_deref()), zxid, time, session)));
-                self.changed(path, zxid, false);
+                self.changed(path, zxid, Kind::Created);
                 self.child_changed(path, zxid, Some(create.parent_cversion));
                 if made == Made::Ephemeral {
                     let open = self.sessions.get_mut(&session).filter(|session| session.closed.is_none());
@@ -322,7 +370,7 @@ impl Model {
                 node.version = *version;
                 node.data = Bytes::copy_from_slice(&data.clone().unwrap_or_default());
                 (node.mzxid, node.mtime) = (zxid, time);
-                self.changed(path, zxid, false);
+                self.changed(path, zxid, Kind::DataChanged);
                 self.put(path, zxid, Some(node));
             }
             Txn::CreateSession { .. } => {
@@ -344,8 +392,8 @@ impl Model {
                     listed == owned,
                     "the close of {session:#x} at {zxid:#x} lists {listed:?}, it owns {owned:?} (open: {was_open})"
                 );
-                for path in owned {
-                    self.delete(&path, zxid);
+                for path in paths.iter().flatten() {
+                    self.delete(path, zxid);
                 }
             }
             Txn::Check { .. } | Txn::Error { .. } => {}
@@ -390,7 +438,7 @@ impl Model {
         {
             session.ephemerals.remove(path);
         }
-        self.changed(path, zxid, true);
+        self.changed(path, zxid, Kind::Deleted);
         self.put(path, zxid, None);
         self.child_changed(path, zxid, None);
     }

@@ -61,6 +61,8 @@ pub struct ServerRules {
     pub snap_count: u64,
     pub preallocate: u64,
     pub size_limit: Option<u64>,
+    /// Between two notes of how much of the log is durable.
+    pub mark_every: Time,
     pub image_every: Time,
     pub purge_every: Time,
     /// How long a sync takes on average.
@@ -79,6 +81,8 @@ pub struct EnsembleRules {
     pub init_limit: i64,
     pub sync_limit: i64,
     pub commit_log_count: usize,
+    /// An epoch has no more transactions.
+    pub last_counter: u32,
     pub force_snapshot: bool,
     pub sync_from_log: bool,
     pub leader_serves: bool,
@@ -275,6 +279,7 @@ impl Process {
         let node_rules = NodeRules {
             server_id: me as u8,
             tick_ms: rules.tick_ms,
+            record_most: 0,
             prepare: PrepareRules {
                 acl: ACL_RULES,
                 close_list_bytes: 1 << 20,
@@ -346,7 +351,7 @@ impl Process {
         process.wake(around, 0);
         let every = process.rules.image_every;
         process.look_at_image(around, every);
-        around.schedule.after(SECOND, Event::Mark { host, life });
+        around.schedule.after(process.rules.mark_every, Event::Mark { host, life });
         Ok(process)
     }
 
@@ -1059,7 +1064,7 @@ impl Process {
                 self.push(around, Input::LogRoom);
             }
         }
-        around.schedule.after(SECOND, Event::Mark { host: self.host, life: self.life });
+        around.schedule.after(self.rules.mark_every, Event::Mark { host: self.host, life: self.life });
         Ok(())
     }
 
@@ -1222,6 +1227,7 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
             config_version: 0,
             level,
         },
+        last_counter: ensemble.last_counter,
         commit_log_count: ensemble.commit_log_count,
         follows_config: false,
         multi_address: MultiAddress::Refused,

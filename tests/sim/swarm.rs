@@ -1,6 +1,8 @@
 //! What a seed's world is like. Each kind of fault is on or off by a coin, because a run with few kinds finds
 //! what a run with all of them hides.
 
+use zooid::node::member::LAST_COUNTER;
+
 use crate::clock::{MS, SECOND, Time};
 use crate::net::NetRules;
 use crate::random::{Draw, stream};
@@ -102,6 +104,7 @@ impl Swarm {
             snap_count,
             preallocate: *r.pick(&[0, 1024, 4096, 16384]),
             size_limit: *r.pick(&[None, Some(600), Some(3000)]),
+            mark_every: *r.pick(&[50 * MS, 300 * MS, SECOND]),
             image_every: *r.pick(&[100 * MS, 300 * MS, SECOND]),
             purge_every: *r.pick(&[2 * SECOND, 10 * SECOND, 10_000 * SECOND]),
             sync,
@@ -116,6 +119,7 @@ impl Swarm {
             init_limit,
             sync_limit,
             commit_log_count: *r.pick(&[3, 20, 500]),
+            last_counter: *r.pick(&[60, 300, LAST_COUNTER, LAST_COUNTER]),
             force_snapshot: r.permille(50),
             sync_from_log: r.permille(500),
             leader_serves: voters == 1 || r.permille(900),
@@ -130,7 +134,7 @@ impl Swarm {
             clogs: *r.pick(&[0, 0, 2, 20]),
             resets: *r.pick(&[0, 0, 300, 3000]),
         };
-        let mut weights = [8, 4, 4, 5, 12, 4, 14, 6, 3, 1, 4, 4];
+        let mut weights = [8, 4, 4, 5, 12, 4, 14, 6, 3, 1, 4, 4, 2];
         for weight in &mut weights {
             *weight = *r.pick(&[*weight, *weight, *weight * 3, 0]);
         }
@@ -144,7 +148,7 @@ impl Swarm {
             weights,
             watches: *r.pick(&[0, 200, 700]),
             versions: *r.pick(&[0, 300, 900]),
-            requests: *r.pick(&[20, 60, 150]),
+            requests: *r.pick(&[30, 120, 400]),
         };
         assert_eq!(weights.len(), KINDS);
         let faults: Vec<Fault> = FAULTS.into_iter().filter(|_| r.permille(450)).collect();
@@ -160,7 +164,7 @@ impl Swarm {
             faults,
             fault_every,
             fault_lasts: *r.pick(&[20 * MS, 300 * MS, 2 * SECOND, 10 * SECOND]),
-            chaos: *r.pick(&[3 * SECOND, 10 * SECOND, 25 * SECOND]),
+            chaos: *r.pick(&[5 * SECOND, 20 * SECOND, 60 * SECOND]),
             wrong_clocks: r.permille(500),
             two_directories: r.permille(300),
             init_limit,

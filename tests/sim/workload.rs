@@ -35,8 +35,9 @@ pub struct WorkRules {
     pub requests: u64,
 }
 
-/// create, ephemeral, sequential, delete, set, multi, read, children, sync, close, container or TTL, access list.
-pub const KINDS: usize = 12;
+/// create, ephemeral, sequential, delete, set, multi, read, children, sync, close, container or TTL, access list, a watch
+/// that stays.
+pub const KINDS: usize = 13;
 
 #[derive(Clone, Debug)]
 enum Ask {
@@ -45,6 +46,7 @@ enum Ask {
     Exists { path: String, watch: bool },
     Children { path: String, watch: bool },
     GetAcl { path: String },
+    AddWatch { path: String, recursive: bool },
     Sync,
     SetWatches,
     Close,
@@ -70,6 +72,16 @@ struct Watch {
     /// It was carried to a new connection: an event may come without a zxid.
     carried: bool,
     /// The server has not been told of it on this connection yet.
+    unsent: bool,
+}
+
+/// A watch that stays.
+#[derive(Clone, Debug)]
+struct Persistent {
+    path: String,
+    recursive: bool,
+    /// What happened before this place is heard of, or will not be.
+    heard: usize,
     unsent: bool,
 }
 
@@ -99,6 +111,7 @@ pub struct Client {
     asked: u64,
     pending: VecDeque<Pending>,
     watches: Vec<Watch>,
+    persistent: Vec<Persistent>,
     versions: BTreeMap<String, i32>,
     /// When the current attempt began, and when something was last heard.
     heard: Time,
@@ -158,6 +171,7 @@ impl Client {
             asked: 0,
             pending: VecDeque::new(),
             watches: Vec::new(),
+            persistent: Vec::new(),
             versions: BTreeMap::new(),
             heard: 0,
             sent: 0,
@@ -269,6 +283,7 @@ impl Client {
             (watch.carried, watch.unsent) = (true, true);
             watch.since = watch.since.max(self.last_zxid);
         }
+        self.persistent.iter_mut().for_each(|watch| watch.unsent = true);
         if closing {
             self.begin_anew();
         }
@@ -285,6 +300,7 @@ impl Client {
         self.password = Bytes::from_static(&[0; 16]);
         self.last_zxid = 0;
         self.watches.clear();
+        self.persistent.clear();
         self.versions.clear();
     }
 
@@ -395,7 +411,7 @@ impl Client {
         self.timeout_ms = response.time_out;
         self.state = State::Connected;
         (sight.note)(&|| format!("client {} has session {:#x}", self.host, self.session));
-        if !self.watches.is_empty() {
+        if !self.watches.is_empty() || !self.persistent.is_empty() {
             let list = |watched: Watched| {
                 Some(
                     self.watches
@@ -405,14 +421,21 @@ impl Client {
                         .collect::<Vec<_>>(),
                 )
             };
-            let body = jute::encode(&wire::SetWatches {
-                relative_zxid: self.last_zxid,
-                data: list(Watched::Data),
-                exist: list(Watched::Missing),
-                child: list(Watched::Children),
-            });
+            let staying = |recursive: bool| {
+                let those = self.persistent.iter().filter(|watch| watch.recursive == recursive);
+                Some(those.map(|watch| Some(watch.path.as_str().into())).collect::<Vec<_>>())
+            };
+            let relative_zxid = self.last_zxid;
+            let (data, exist, child) = (list(Watched::Data), list(Watched::Missing), list(Watched::Children));
+            let (op, body) = if self.persistent.is_empty() {
+                (op::SET_WATCHES, jute::encode(&wire::SetWatches { relative_zxid, data, exist, child }))
+            } else {
+                let (persistent, persistent_recursive) = (staying(false), staying(true));
+                let all = wire::SetWatches2 { relative_zxid, data, exist, child, persistent, persistent_recursive };
+                (op::SET_WATCHES2, jute::encode(&all))
+            };
             // Java sends it under an xid of its own.
-            self.put(sight, Ask::SetWatches, -8, op::SET_WATCHES, &body);
+            self.put(sight, Ask::SetWatches, -8, op, &body);
         }
         self.next_ask = sight.schedule.now();
         self.wake = None;
@@ -542,6 +565,12 @@ impl Client {
                 let (data, perms) = (self.data(), self.perms());
                 Ask::Change(Change::Create { path, data, made, perms, sequential: false, with_stat: true })
             }
+            12 => {
+                let path = if self.random.permille(200) { "/".to_owned() } else { self.path() };
+                // A path is watched in one way only.
+                let recursive = path.matches('/').count() == 1;
+                Ask::AddWatch { path, recursive }
+            }
             _ => {
                 let path = self.path();
                 if self.random.permille(300) {
@@ -618,6 +647,12 @@ impl Client {
             let late = due.is_some_and(|due| due <= zxid);
             holds!("V3", !late, "client {} is shown {zxid:#x} and waits for {watch:x?}, due at {due:x?}", self.host);
         }
+        for watch in self.persistent.iter_mut().filter(|watch| !watch.unsent) {
+            let (at, next) = sight.model.next_event(watch.heard, &watch.path, watch.recursive);
+            watch.heard = at;
+            let late = next.filter(|(due, ..)| *due <= zxid);
+            holds!("V3", late.is_none(), "client {} is shown {zxid:#x}, {watch:?} has not told {late:x?}", self.host);
+        }
     }
 
     fn on_event(&mut self, sight: &mut Sight<'_>, zxid: i64, r: &mut Reader) {
@@ -642,10 +677,17 @@ impl Client {
             Some(at) if zxid == -1 => vec![self.watches.remove(at)],
             _ => self.watches.extract_if(.., |watch| fires(watch)).collect(),
         };
+        let mut stays = false;
+        for watch in self.persistent.iter_mut().filter(|watch| !watch.unsent && zxid > 0) {
+            let (at, next) = sight.model.next_event(watch.heard, &watch.path, watch.recursive);
+            let is_next = next == Some((zxid, event.event_type, &path));
+            watch.heard = at + usize::from(is_next);
+            stays |= is_next;
+        }
         // A request whose answer is under way may have left the watch already; an answer comes first, always.
         holds!(
             "V4",
-            !fired.is_empty(),
+            stays || !fired.is_empty(),
             "client {} hears of {path} ({}) and waits for {:?}",
             self.host,
             event.event_type,
@@ -769,6 +811,18 @@ impl Client {
                     check_stat(model, path, zxid, &got.stat);
                 }
             }
+            Ask::AddWatch { path, recursive } => {
+                holds!("R1", err == 0, "addWatch of {path} says {err}");
+                if !self.persistent.iter().any(|watch| watch.path == *path) {
+                    let heard = model.changes_after(zxid);
+                    self.persistent.push(Persistent {
+                        path: path.clone(),
+                        recursive: *recursive,
+                        heard,
+                        unsent: false,
+                    });
+                }
+            }
             Ask::Sync => holds!("R1", err == 0, "sync says {err}"),
             Ask::SetWatches => {
                 holds!("V5", err == 0, "setWatches says {err}");
@@ -779,6 +833,10 @@ impl Client {
                         model.first_change(&watch.path, watch.watched, watch.since).filter(|due| told && *due <= zxid);
                     holds!("V5", due.is_none(), "client {} was not told of {watch:x?}, due at {due:x?}", self.host);
                     (watch.since, watch.carried, watch.unsent) = (zxid, false, false);
+                }
+                // What happened meanwhile is not told.
+                for watch in self.persistent.iter_mut().filter(|watch| watch.unsent) {
+                    (watch.heard, watch.unsent) = (model.changes_after(zxid), false);
                 }
             }
             Ask::Close => {
@@ -899,6 +957,11 @@ fn encode(ask: &Ask) -> (i32, BytesMut) {
         Ask::GetAcl { path } => {
             text(&mut out, path);
             op::GET_ACL
+        }
+        Ask::AddWatch { path, recursive } => {
+            text(&mut out, path);
+            out.put_i32((*recursive).into());
+            op::ADD_WATCH
         }
         Ask::Sync => {
             text(&mut out, "/");
