@@ -81,6 +81,7 @@ struct Server {
     /// Appended last, and whether the disk takes it.
     logged: Zxid,
     disk_hangs: bool,
+    last_tick: i64,
     is_up: bool,
     listens: bool,
     /// What was wished for and is not carried out here: for clients, and for operators.
@@ -192,6 +193,7 @@ impl World {
                 clients: Clients::default(),
                 logged: Zxid::ZERO,
                 disk_hangs: false,
+                last_tick: -1,
                 is_up: true,
                 listens: false,
                 wishes: Vec::new(),
@@ -387,8 +389,12 @@ impl World {
     /// Lets time pass, from one deadline to the next.
     fn wait(&mut self, ms: i64) {
         let until = self.now + ms;
+        // As in the shell, something that is due at once is looked at again a little later.
+        let due = |server: &Server| match server.is_up {
+            true => server.node.next_deadline().max(server.last_tick + 1),
+            false => i64::MAX,
+        };
         for id in (1..=self.servers.len() as i64).cycle() {
-            let due = |server: &Server| if server.is_up { server.node.next_deadline() } else { i64::MAX };
             let next = self.servers.iter().map(due).min().expect("some");
             if next > until {
                 break;
@@ -397,6 +403,8 @@ impl World {
             if due(self.server(id)) <= self.now {
                 let touched = self.alive.iter().filter(|(at, _)| *at == id);
                 let touched = touched.map(|(_, session)| (*session, TIMEOUT, self.now)).collect();
+                let now = self.now;
+                self.server(id).last_tick = now;
                 self.step(id, Input::Time { touched });
             }
         }
@@ -687,6 +695,29 @@ fn what_a_closed_connection_asked_for_is_not_the_next_ones() {
     world.disk_goes_on(1);
     assert_eq!(world.heard(1, 11), [Heard::Reply(1, z(3).0, ErrorCode::NodeExists.code())]);
     assert_eq!(world.heard(1, 10), []);
+}
+
+// reliability S23; ZOOKEEPER-2247.
+#[test]
+fn a_leader_whose_disk_hangs_makes_way() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(3, 30);
+    world.alive.insert((3, session));
+    world.server(3).disk_hangs = true;
+    world.ask(3, 30, session, 1, create("/a", 0));
+    assert_eq!((world.heard(3, 30), world.has("/a")), (vec![], [true, true, false]));
+    world.wait(4 * TICK);
+    let ended = |notice: &Notice| matches!(notice, Notice::RoleEnded(Fault::DiskHangs { zxid, .. }) if *zxid == z(2));
+    assert!(world.notices(3).iter().any(ended));
+    world.wait(10 * TICK);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Order, Duty::None]);
+    let other = world.connect(2, 20);
+    world.ask(2, 20, other, 1, create("/b", 0));
+    assert_eq!(world.has("/b"), [true, true, false]);
+    world.disk_goes_on(3);
+    world.wait(10 * TICK);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Order, Duty::Forward]);
+    assert_eq!((world.has("/a"), world.has("/b")), ([true; 3], [true; 3]));
 }
 
 // 64.

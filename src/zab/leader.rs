@@ -82,6 +82,8 @@ pub struct Leader {
 
     next_half_tick: Option<Mono>,
     half_ticks: i64,
+    /// What the own disk has still to write.
+    own: Timed,
     proposal_bytes: Option<Sizes>,
 }
 
@@ -174,8 +176,8 @@ enum Before {
     Snapshot,
 }
 
-/// The oldest proposal that waits for its ACK, and the newest: enough to see that a follower does not log, at
-/// the cost of two zxids (Java: `LearnerHandler.SyncLimitCheck`).
+/// The oldest proposal that waits for its ACK, and the newest: enough to see that a server does not log, at
+/// the cost of two zxids (Java: `LearnerHandler.SyncLimitCheck`, for followers alone).
 #[derive(Debug, Default)]
 struct Timed {
     oldest: Option<(Zxid, Mono)>,
@@ -227,6 +229,7 @@ impl Leader {
             syncs: VecDeque::new(),
             next_half_tick: None,
             half_ticks: 0,
+            own: Timed::default(),
             proposal_bytes: None,
         };
         leader.choose_epoch(out);
@@ -418,6 +421,7 @@ impl Leader {
     pub fn on_durable(&mut self, zxid: Zxid, out: &mut Vec<Effect>) {
         if self.is_established() && zxid > beginning_of(self.epoch) {
             assert!(zxid <= self.last_proposed, "{zxid} is durable, but {} was proposed", self.last_proposed);
+            self.own.on_ack(zxid);
             self.acks.record(self.rules.me, zxid);
             self.commit(out);
         }
@@ -443,6 +447,7 @@ impl Leader {
         assert!(entry.zxid == self.last_proposed.next(), "{} is proposed behind {}", entry.zxid, self.last_proposed);
         assert!(entry.zxid.counter() != u32::MAX, "{} has the counter that no transaction has", entry.zxid);
         self.last_proposed = entry.zxid;
+        self.own.on_proposal(entry.zxid, now);
         self.outstanding.push_back(entry.clone());
         if planted::is(Bug::CountsOwnUnsynced) {
             self.acks.record(self.rules.me, entry.zxid);
@@ -906,6 +911,12 @@ impl Leader {
             }
         }
         let limit = self.sync_limit_ms();
+        if let Some((zxid, _)) = self.own.oldest.filter(|(_, since)| 2 * (now - since) >= limit)
+            && !self.rules.membership.is_quorum(&BTreeSet::from([self.rules.me]))
+        {
+            // Others may commit, but nobody here is shown anything; and if it needs us, nothing is committed.
+            return self.fail(Fault::DiskHangs { zxid, ms: limit / 2 }, out);
+        }
         for link in self.links_in(|stage| matches!(stage, LinkStage::AwaitsAck | LinkStage::Acked | LinkStage::Live)) {
             if self.links[&link].timed.oldest.is_some_and(|(_, since)| now - since >= limit) {
                 let fault = Fault::Silence { doing: "waiting for the ACK of a proposal", ms: limit };

@@ -169,6 +169,9 @@ pub enum Fault {
     NoQuorum(String),
     #[error("{0}")]
     Storage(String),
+    /// A leader that goes on without its own disk keeps others from leading (ZOOKEEPER-2247).
+    #[error("the own disk has not written {zxid} for {ms} ms; whoever can write is to lead")]
+    DiskHangs { zxid: Zxid, ms: i64 },
     #[error("the epoch's transactions are used up")]
     EpochFull,
     /// Nothing on disk leads to the TRUNC's target: dial the same leader again at once, without an election, and ask
