@@ -273,6 +273,7 @@ fn conf(shared: &Shared) -> String {
     };
     match shared.node_stats.lock().role {
         None => shared.config.conf_standalone(figures),
+        Some(_) if shared.is_read_only() => shared.config.conf_read_only(figures),
         Some(_) => shared.config.conf_member(figures, &shared.config.ensemble.membership),
     }
 }
@@ -309,18 +310,12 @@ fn dump(shared: &Shared) -> Option<Dump> {
     Some(Dump { sessions, ephemerals, connections })
 }
 
-/// Connections by the moment at which they are given up if nothing is heard of them, in steps of ten seconds
-/// (Java: `NIOServerCnxnFactory.cnxnExpiryQueue`).
+/// Connections by the moment at which they are given up if nothing is heard of them.
 fn connection_buckets(shared: &Shared) -> Vec<(Mono, Vec<(String, SessionId)>)> {
-    const STEP_MS: Mono = 10_000;
     let fresh_ms = shared.config.node.sessionless_cnxn_timeout_ms as Mono;
     let mut buckets: BTreeMap<Mono, Vec<(String, SessionId)>> = BTreeMap::new();
     for conn in shared.registry.all() {
-        let session = conn.session();
-        let patience =
-            if session == SessionId::NONE { fresh_ms } else { conn.timeout_ms.load(Ordering::Relaxed).into() };
-        let deadline = ((conn.heard() + patience) / STEP_MS + 1) * STEP_MS;
-        buckets.entry(deadline).or_default().push((conn.peer_text(), session));
+        buckets.entry(conn.given_up_at(fresh_ms)).or_default().push((conn.peer_text(), conn.session()));
     }
     buckets.into_iter().collect()
 }

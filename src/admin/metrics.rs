@@ -78,16 +78,16 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// What came since `then`.
+    /// What came since `then`, which may have been taken a moment later than this.
     pub fn since(&self, then: &Self) -> Self {
         Self {
-            received: self.received - then.received,
-            sent: self.sent - then.sent,
-            bytes_received: self.bytes_received - then.bytes_received,
-            expired: self.expired - then.expired,
-            digest_mismatches: self.digest_mismatches - then.digest_mismatches,
-            changes_queued: self.changes_queued - then.changes_queued,
-            changes_removed: self.changes_removed - then.changes_removed,
+            received: self.received.saturating_sub(then.received),
+            sent: self.sent.saturating_sub(then.sent),
+            bytes_received: self.bytes_received.saturating_sub(then.bytes_received),
+            expired: self.expired.saturating_sub(then.expired),
+            digest_mismatches: self.digest_mismatches.saturating_sub(then.digest_mismatches),
+            changes_queued: self.changes_queued.saturating_sub(then.changes_queued),
+            changes_removed: self.changes_removed.saturating_sub(then.changes_removed),
         }
     }
 }

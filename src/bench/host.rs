@@ -65,18 +65,6 @@ fn ticks_per_second() -> f64 {
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
 }
 
-/// Lets this process open as many files as it is permitted to.
-pub fn raise_open_files() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for both calls. If they fail, opening sockets will say so.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        }
-    }
-}
-
 /// Waits until `fd` has something to read, or for `wait`: finer than the milliseconds of epoll.
 pub fn wait_readable(fd: RawFd, wait: Duration) -> io::Result<()> {
     let mut fds = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{host, wire};
+use crate::net::listen::raise_open_files;
 
 /// What a user of the pool does about what happens. Times are nanoseconds since the pool's start of time; what is
 /// appended to `out` is sent when everything that arrived together has been handled.
@@ -49,7 +50,7 @@ const CONNS_PER_SOURCE: usize = 25_000;
 
 impl Pool {
     pub fn new(servers: Vec<SocketAddr>, session_timeout_ms: i32, start: Instant) -> io::Result<Self> {
-        host::raise_open_files();
+        raise_open_files();
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),

@@ -157,6 +157,15 @@ impl Draft {
 }
 
 impl Config {
+    /// `globalOutstandingLimit` of this server: voters share it (data-model 11.3).
+    pub fn outstanding_limit(&self) -> usize {
+        let limit = self.node.global_outstanding_limit as usize;
+        let Ensemble { mode, role, membership, .. } = &self.ensemble;
+        let voters = membership.members.keys().filter(|id| membership.is_voter(**id)).count();
+        let shares = *mode == Mode::Quorum && *role == Role::Participant && voters > 2;
+        if shares { limit / (voters - 1) } else { limit }
+    }
+
     /// The command line form without a file: `PORT DATADIR [TICKTIME] [MAXCNXNS]`. A single argument is the
     /// path of a config file and does not belong here.
     pub fn from_arguments(arguments: &[String], flags: &Flags) -> Result<(Self, Vec<Notice>), ConfigError> {

@@ -265,7 +265,7 @@ impl Task<'_> {
         }
         let unread = self.sending.len() + state.out.len();
         let under_way = state.gate.len() + self.line.as_ref().map_or(0, Line::len);
-        let limit = self.shared.config.node.global_outstanding_limit as usize;
+        let limit = self.shared.outstanding_limit;
         let crowded = self.shared.counters.outstanding.load(Ordering::Relaxed) > limit
             || self.line.as_ref().is_some_and(|line| line.slots().waiting() > limit);
         let reads_wait = state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE && !state.gate.is_read_next();
@@ -492,7 +492,11 @@ impl Task<'_> {
     /// Takes what a connection costs, and gives the tokens that are out then.
     fn pay(&self, session: SessionId) -> Result<i64, End> {
         let Some(tokens) = &self.shared.connection_tokens else { return Ok(0) };
-        let asks = if session == SessionId::NONE { Asks::GlobalSession } else { Asks::Renewal };
+        let asks = match session {
+            SessionId::NONE if self.shared.makes_local_sessions() => Asks::LocalSession,
+            SessionId::NONE => Asks::GlobalSession,
+            _ => Asks::Renewal,
+        };
         let mut tokens = tokens.lock();
         if tokens.admits(self.shared.clock.mono(), asks) {
             return Ok(tokens.deficit());

@@ -227,6 +227,15 @@ impl Conn {
         self.heard.load(Ordering::Relaxed)
     }
 
+    /// When it is given up if nothing is heard of it, in steps of ten seconds; without a session after `fresh_ms` (Java:
+    /// `NIOServerCnxnFactory.cnxnExpiryQueue`).
+    pub fn given_up_at(&self, fresh_ms: Mono) -> Mono {
+        const STEP_MS: Mono = 10_000;
+        let has_session = self.session() != SessionId::NONE;
+        let patience = if has_session { self.timeout_ms.load(Ordering::Relaxed).into() } else { fresh_ms };
+        ((self.heard() + patience) / STEP_MS + 1) * STEP_MS
+    }
+
     /// The session, its timeout and when it was last heard of, if that was since the last call. Never later
     /// than `now`: a frame may have been read before the clock took a pause into account.
     pub fn take_touch(&self, now: Mono) -> Option<(SessionId, i32, Mono)> {

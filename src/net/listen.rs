@@ -83,6 +83,30 @@ fn bind_one(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What is left for logs, snapshots, the image and other members, when clients take all they can.
+const RESERVED_FILES: usize = 64 + 256;
+
+/// Lets this process open as many files as it is permitted to, and says how many that are.
+pub fn raise_open_files() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for all calls. If they fail, opening files will say so.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return usize::MAX;
+        }
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// How many connections of clients there may be, so that the log can still begin a file.
+pub fn room_for_clients() -> usize {
+    let files = raise_open_files();
+    files.saturating_sub(RESERVED_FILES).max(files / 2)
+}
+
 /// Accepts until the task is dropped.
 pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     loop {
@@ -107,6 +131,14 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     }
     if node.max_cnxns.is_some_and(|max| shared.registry.len() >= max as usize) {
         warn!("Too many connections, this connection from /{ip} is refused: maxCnxns is {:?}", node.max_cnxns);
+        return reject(shared);
+    }
+    if shared.registry.len() >= shared.room_for_clients {
+        warn!(
+            "Too many connections, this connection from /{ip} is refused: {} are open, and the rest of the files that this \
+             process may open is for its data; raise ulimit -n (LimitNOFILE)",
+            shared.room_for_clients
+        );
         return reject(shared);
     }
     let configured = stream.set_nodelay(true).and_then(|()| match node.client_tcp_keep_alive {

@@ -319,6 +319,7 @@ impl Node {
 
     /// The Store has another tree, and this is the log behind it: nothing of the old one counts.
     fn begin_with(&mut self, base: Zxid, tail: Vec<Entry>) {
+        self.stats.digest_mismatches += self.digests.mismatches();
         self.digests = DigestCheck::default();
         self.committed = base;
         self.last_prepared = base;

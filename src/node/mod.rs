@@ -213,7 +213,7 @@ impl Node {
             sessions: self.sessions.len(),
             local_sessions: self.local.len(),
             role: self.member.as_ref().map(|member| member.stats()),
-            digest_mismatches: self.digests.mismatches(),
+            digest_mismatches: self.stats.digest_mismatches + self.digests.mismatches(),
             changes_queued: self.preparer.changes_queued(),
             changes_removed: self.preparer.changes_removed(),
             ..self.stats

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::net::conn::{Phase, Registry};
 use crate::net::line::Slots;
+use crate::net::listen;
 use crate::node::Duty;
 use crate::node::input::Input;
 use crate::node::stats::NodeStats;
@@ -44,6 +45,10 @@ pub struct Shared {
     pub tree: RwLock<Tree>,
     pub watches: Mutex<WatchTable>,
     pub registry: Registry,
+    /// Connections at most, by the files that may be open.
+    pub room_for_clients: usize,
+    /// Requests under way at which connections are not read any more.
+    pub outstanding_limit: usize,
     pub inputs: Inputs,
     pub counters: Counters,
     pub admin: Admin,
@@ -81,6 +86,8 @@ impl Shared {
             large_requests: LargeAccount::new(config.node.large_requests),
             max_reply: config.node.max_reply_bytes.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX),
             client_port,
+            room_for_clients: listen::room_for_clients(),
+            outstanding_limit: config.outstanding_limit(),
             config,
             clock,
             tree: RwLock::new(tree),
@@ -121,6 +128,11 @@ impl Shared {
     /// Whether the leader is asked.
     pub fn is_forwarding(&self) -> bool {
         self.duty.load(Ordering::Acquire) == Duty::Forward as u8
+    }
+
+    /// A new session is one of this server alone.
+    pub fn makes_local_sessions(&self) -> bool {
+        self.config.ensemble.mode == Mode::Quorum && self.config.node.local_sessions_enabled
     }
 
     /// Whether only those are served who only read.

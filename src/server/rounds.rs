@@ -127,7 +127,16 @@ impl Rounds {
         }
         if by == By::NodeThread && now.mono >= node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS) {
             self.last_tick = now.mono;
-            let touched = shared.registry.lock().values().filter_map(|conn| conn.take_touch(now.mono)).collect();
+            let mut silent = Vec::new();
+            let touch = |conn: &Arc<Conn>| {
+                if conn.session() != SessionId::NONE && now.mono >= conn.given_up_at(0) {
+                    silent.push(conn.id);
+                }
+                conn.take_touch(now.mono)
+            };
+            let touched = shared.registry.lock().values().filter_map(touch).collect();
+            // Its session may go on elsewhere; what is left of it here would stay as long as that does.
+            silent.into_iter().for_each(|conn| with_conn(shared, conn, |_, state| state.close()));
             node.step(now, &shared.tree.read(), Input::Time { touched }, effects);
         }
         node.flush(now, effects);
