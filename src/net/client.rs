@@ -32,6 +32,7 @@ use crate::admin::four_letter;
 use crate::auth::Proof;
 use crate::id::{SessionId, Zxid};
 use crate::node::input::{Input, Raw};
+use crate::node::local::makes_ephemeral;
 use crate::node::reply;
 use crate::proto::request::{Frame, Read, Request, Write, decode};
 use crate::proto::{ErrorCode, op};
@@ -136,7 +137,7 @@ struct Task<'a> {
     announced: bool,
     /// Where requests wait if their number is limited.
     line: Option<Line<'a, Asking>>,
-    /// Requests that wait until the client has read what it has.
+    /// Requests that wait until the client has read what it has, or until all before them are answered.
     held_back: Vec<Asking>,
     /// For the Node, gathered from one read.
     inputs: Vec<Input>,
@@ -191,6 +192,15 @@ impl Asking {
             Frame::Request(Request::Read(read)) => read.path(),
             _ => None,
         }
+    }
+}
+
+impl Asking {
+    /// A local session is closed, and refused an ephemeral, by this server alone, at once: that must not overtake what
+    /// was asked before.
+    fn stands_alone(&self, shared: &Shared) -> bool {
+        let Frame::Request(Request::Write(write)) = &self.frame else { return false };
+        shared.makes_local_sessions() && (*write == Write::CloseSession || makes_ephemeral(write))
     }
 }
 
@@ -271,8 +281,11 @@ impl Task<'_> {
         let reads_wait = state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE && !state.gate.is_read_next();
         let flow = if !matches!(state.phase, Phase::Fresh | Phase::Open) || unread >= MAX_UNREAD || reads_wait {
             Flow::Hold
-        } else if state.gate.is_read_next() || !self.held_back.is_empty() {
+        } else if state.gate.is_read_next() {
             Flow::CatchUp
+        } else if let Some(first) = self.held_back.first() {
+            let waits = first.stands_alone(self.shared) && !state.gate.is_empty();
+            if waits { Flow::Hold } else { Flow::CatchUp }
         } else if under_way < MAX_UNDER_WAY && (under_way == 0 || !crowded) {
             Flow::Read
         } else {
@@ -591,6 +604,7 @@ impl Task<'_> {
             }
             if state.out.len() >= MAX_UNREAD
                 || state.gate.is_read_next()
+                || next.stands_alone(shared) && !state.gate.is_empty()
                 || next.is_ordered && state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE
             {
                 held_back.push(next);

@@ -176,7 +176,7 @@ impl Node {
     }
 }
 
-pub(super) fn makes_ephemeral(write: &Write) -> bool {
+pub fn makes_ephemeral(write: &Write) -> bool {
     // Java: CreateMode.EPHEMERAL and EPHEMERAL_SEQUENTIAL.
     let is_ephemeral = |create: &Create| matches!(create.flags, 1 | 3);
     match write {
