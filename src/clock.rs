@@ -16,11 +16,20 @@ pub struct Clock {
     start: Instant,
     /// Milliseconds during which the process stood still.
     paused_ms: AtomicI64,
+    /// How often somebody looks at least, and how much later than he meant to he may be: longer is a pause. Both
+    /// together are less than a tick, and no session lives for less than two.
+    slack: Duration,
 }
 
 impl Clock {
-    pub fn new() -> Self {
-        Self { start: Instant::now(), paused_ms: AtomicI64::new(0) }
+    pub fn new(tick_ms: Mono) -> Self {
+        let slack = Duration::from_millis((tick_ms / 2).clamp(50, 500) as u64);
+        Self { start: Instant::now(), paused_ms: AtomicI64::new(0), slack }
+    }
+
+    /// After so long somebody must look again.
+    pub fn longest_wait(&self) -> Duration {
+        self.slack
     }
 
     /// Milliseconds since the start that the process was running.
@@ -35,18 +44,11 @@ impl Clock {
     /// Someone who looks at least every `asked` looks again after `since`: if that is much later, the process
     /// stood still, and none of it counts.
     pub fn on_looked(&self, asked: Duration, since: Duration) -> Option<Duration> {
-        const SLACK: Duration = Duration::from_millis(500);
-        if since < asked + SLACK {
+        if since < asked + self.slack {
             return None;
         }
         self.paused_ms.fetch_add(since.as_millis() as i64, Ordering::Relaxed);
         Some(since)
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

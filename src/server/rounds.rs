@@ -72,9 +72,7 @@ pub struct Rounds {
     last_tick: Mono,
 }
 
-/// The Node looks at the clock at least this often, so that a pause of the process shows.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// And at deadlines no more often than this, even when nothing can be done about them.
+/// The Node looks at deadlines no more often than this, even when nothing can be done about them.
 const SHORTEST_TICK_MS: Mono = 20;
 
 /// Who runs a round.
@@ -88,7 +86,8 @@ pub(super) enum By {
 impl Rounds {
     pub fn new(node: Node, hands: Hands, clock: &Clock) -> Self {
         let (looked, last_tick) = (Instant::now(), clock.mono());
-        Self { node, hands, inputs: Vec::new(), effects: Vec::new(), looked, wait: LONGEST_WAIT, last_tick }
+        let wait = clock.longest_wait();
+        Self { node, hands, inputs: Vec::new(), effects: Vec::new(), looked, wait, last_tick }
     }
 
     /// Lets the Node take everything that waits, and gives when somebody must look again.
@@ -149,7 +148,7 @@ impl Rounds {
         let deadline = node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
         // Without what this round has taken: the process may have stood still in the middle of it.
-        self.wait = Duration::from_millis(until).min(LONGEST_WAIT);
+        self.wait = Duration::from_millis(until).min(shared.clock.longest_wait());
         Instant::now() + self.wait
     }
 }

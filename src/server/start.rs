@@ -100,7 +100,7 @@ pub fn serve(config: Config) -> i32 {
     let port = listener.local_addr().map_or(0, |address| address.port());
     let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, storage, found } = opened;
     let queue = Arc::new(LogQueue::default());
-    let clock = Clock::new();
+    let clock = Clock::new(config.node.tick_time_ms.into());
     let seed = random_seed();
     let schedule = SnapshotSchedule::new(config.node.snap_count.into(), &recovered);
     let keeper = Keeper::new(config.ensemble.image_owner(), &recovered, 0);

@@ -407,7 +407,7 @@ impl Process {
         let links = self.peers.as_ref().and_then(|peers| peers.election.next_deadline());
         let due = links.map_or(due, |links| due.min(around.clock.when(links).max(around.schedule.now() + MS)));
         // It looks at the clock at least this often.
-        let delay = (due - around.schedule.now()).min(500 * MS);
+        let delay = (due - around.schedule.now()).min((self.rules.tick_ms as Time * MS / 2).clamp(50 * MS, 500 * MS));
         self.wake(around, delay);
         Ok(())
     }

@@ -142,7 +142,8 @@ struct Server {
     process: Option<Process>,
     life: u64,
     random: Random,
-    paused: bool,
+    /// Since when.
+    paused: Option<Time>,
     /// What waits until it goes on.
     held: Vec<Event>,
     is_on: bool,
@@ -244,7 +245,7 @@ impl World {
                 process: None,
                 life: 0,
                 random: stream(seed, &format!("server {host}")),
-                paused: false,
+                paused: None,
                 held: Vec::new(),
                 is_on: true,
                 is_out: false,
@@ -381,7 +382,7 @@ impl World {
         if self.servers[host].life != life {
             return;
         }
-        if self.servers[host].paused {
+        if self.servers[host].paused.is_some() {
             return self.servers[host].held.push(event);
         }
         let done = around!(self, host, |process, around| match process {
@@ -423,7 +424,7 @@ impl World {
 
     fn on_dial_arrives(&mut self, conn: ConnNo) {
         let Some((host, port, _)) = self.net.dialled(conn) else { return };
-        if self.servers[host].paused {
+        if self.servers[host].paused.is_some() {
             return self.servers[host].held.push(Event::DialArrives { conn });
         }
         let life =
@@ -454,7 +455,7 @@ impl World {
     fn on_arrive(&mut self, conn: ConnNo, to: Side) {
         let host = self.net.host_of(conn, to);
         if let Some(host) = host.filter(|host| *host < self.servers.len())
-            && self.servers[host].paused
+            && self.servers[host].paused.is_some()
         {
             return self.servers[host].held.push(Event::Arrive { conn, to });
         }
@@ -580,8 +581,8 @@ impl World {
             Fault::Pause => {
                 let now = self.schedule.now();
                 let server = &mut self.servers[host];
-                if server.process.is_some() && !server.paused {
-                    server.paused = true;
+                if server.process.is_some() && server.paused.is_none() {
+                    server.paused = Some(now);
                     self.mend_later(Mending::Pause { host, since: now });
                 }
             }
@@ -648,9 +649,13 @@ impl World {
             }
             Mending::Room(host) => self.servers[host].machine.set_room(None),
             Mending::Pause { host, since } => {
+                // Its process may have ended since, and another one may have been paused.
+                if self.servers[host].paused != Some(since) {
+                    return;
+                }
                 // The product's clock does not count a pause that it notices.
                 let lasted = self.schedule.now() - since;
-                if self.servers[host].paused && lasted > 500 * MS {
+                if lasted > self.slack() {
                     self.servers[host].clock.paused += lasted;
                 }
                 self.go_on(host);
@@ -658,9 +663,14 @@ impl World {
         }
     }
 
+    /// A pause of this length shows.
+    fn slack(&self) -> Time {
+        (self.swarm.server.tick_ms as Time * MS / 2).clamp(50 * MS, 500 * MS)
+    }
+
     /// What happened while the process stood still happens to it now.
     fn go_on(&mut self, host: Host) {
-        self.servers[host].paused = false;
+        self.servers[host].paused = None;
         let held = std::mem::take(&mut self.servers[host].held);
         if let Some(process) = &mut self.servers[host].process {
             process.go_on(self.schedule.now());
