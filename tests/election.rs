@@ -16,6 +16,7 @@ use zooid::election::links::{LinkRules, election_endpoints};
 use zooid::election::{Effect, Election, ElectionRules, Notification, OwnHistory, PeerState, Vote};
 use zooid::id::{ServerId, Zxid};
 use zooid::net::election::{ElectionNet, ElectionNetRules};
+use zooid::net::names::Names;
 
 /// Long enough for a busy machine; no test waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +37,7 @@ fn three() -> Arc<Membership> {
 
 fn net_rules(me: ServerId, membership: &Arc<Membership>) -> ElectionNetRules {
     ElectionNetRules {
+        names: Names::default(),
         links: LinkRules {
             me,
             membership: membership.clone(),

@@ -14,6 +14,7 @@ use support::sim::Random;
 use zooid::acl::Acl;
 use zooid::config::Endpoint;
 use zooid::id::{LinkId, SessionId, Zxid};
+use zooid::net::names::Names;
 use zooid::net::quorum::{LinkEnd, LinkEvent, LinkRules, Links};
 use zooid::tree::{Tree, TreeRules, Unwatched, stream};
 use zooid::txn::{Create, CreateKind, Header, Txn};
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn rules() -> LinkRules {
     LinkRules {
+        names: Names::default(),
         leader_nodelay: true,
         follower_nodelay: true,
         keep_alive: true,

@@ -93,6 +93,7 @@ impl Peer {
         let membership = ensemble.membership();
         let (heard, inbox) = mpsc::unbounded_channel();
         let rules = ElectionNetRules {
+            names: zooid::net::names::Names::default(),
             links: LinkRules {
                 me,
                 membership: membership.clone(),

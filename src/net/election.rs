@@ -17,12 +17,13 @@ use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::listen;
+use super::names::Names;
 use crate::config::{Endpoint, Membership};
 use crate::election::links::{Conn, Effect, LinkRules, Links, Why};
 use crate::id::ServerId;
@@ -44,6 +45,7 @@ pub type Deliver = Arc<dyn Fn(ServerId, Bytes) + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct ElectionNetRules {
     pub links: LinkRules,
+    pub names: Names,
     /// Where to listen: the own election addresses, or every address.
     pub listen: Vec<Endpoint>,
     /// How often binding is tried; `None`: for ever.
@@ -320,7 +322,8 @@ async fn dial(
 ) {
     let mut attempts = JoinSet::new();
     for endpoint in addresses {
-        attempts.spawn(async move { connect(&endpoint).await.map_err(|error| (endpoint, error)) });
+        let names = rules.names.clone();
+        attempts.spawn(async move { connect(&endpoint, &names).await.map_err(|error| (endpoint, error)) });
     }
     let mut last = None;
     while let Some(attempt) = attempts.join_next().await {
@@ -343,9 +346,9 @@ async fn dial(
     let _ = events.send(Event::Closed { conn, error: last }).await;
 }
 
-async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
+async fn connect(endpoint: &Endpoint, names: &Names) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host((endpoint.host.as_str(), endpoint.port)).await? {
+    for address in names.addresses(endpoint).await? {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
@@ -370,7 +373,7 @@ async fn listen(endpoint: Endpoint, rules: Arc<ElectionNetRules>, events: mpsc::
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let source = match listen::bind_peer_port(&endpoint).await {
+        let source = match listen::bind_peer_port(&endpoint, &rules.names).await {
             Ok(listener) => {
                 info!(%endpoint, "listening for elections");
                 accept(&listener, &events).await;

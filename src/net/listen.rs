@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, info, warn};
 
 use super::client;
 use super::conn::Conn;
+use super::names::Names;
 use crate::clock;
 use crate::config::Endpoint;
 use crate::server::Shared;
@@ -55,12 +56,9 @@ fn any_address(port: u16) -> [SocketAddr; 2] {
 
 /// Binds a port for other members: on the first address of the name that is this machine's. The name is looked up
 /// each time, because the machine may have another address than before.
-pub(super) async fn bind_peer_port(endpoint: &Endpoint) -> io::Result<TcpListener> {
-    let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
-        any_address(endpoint.port).into()
-    } else {
-        lookup_host((endpoint.host.as_str(), endpoint.port)).await?.collect()
-    };
+pub(super) async fn bind_peer_port(endpoint: &Endpoint, names: &Names) -> io::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> =
+        if endpoint.is_any_address() { any_address(endpoint.port).into() } else { names.addresses(endpoint).await? };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         match bind_one(address, DEFAULT_BACKLOG) {

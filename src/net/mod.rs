@@ -6,5 +6,6 @@ pub mod conn;
 pub mod election;
 pub mod line;
 pub mod listen;
+pub mod names;
 pub mod quorum;
 mod socket;

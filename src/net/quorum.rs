@@ -22,13 +22,14 @@ use jute::DecodeError;
 use parking_lot::{Mutex, RwLock};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::listen::bind_peer_port;
+use super::names::Names;
 use super::socket::write_all;
 use crate::config::Endpoint;
 use crate::id::{LinkId, Zxid};
@@ -41,6 +42,7 @@ use crate::zab::packet::{Packet, PacketReader, Side};
 /// What links are told of the configuration.
 #[derive(Clone, Debug)]
 pub struct LinkRules {
+    pub names: Names,
     pub leader_nodelay: bool,
     pub follower_nodelay: bool,
     pub keep_alive: bool,
@@ -373,7 +375,7 @@ impl Links {
         let mut listeners = Vec::new();
         let mut failures = Vec::new();
         for address in &addresses {
-            match bind_peer_port(address).await {
+            match bind_peer_port(address, &self.rules.names).await {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
                     error!("Couldn't bind to {address}: {error}");
@@ -434,7 +436,7 @@ impl Links {
             let connected = tokio::select! {
                 biased;
                 ending = link.ending() => Err(told(ending)),
-                connected = connect(&addresses, links.rules.retry_delay, budget) => {
+                connected = connect(&addresses, &links.rules.names, links.rules.retry_delay, budget) => {
                     connected.map_err(|why| Some(LinkEnd::Unreachable(why)))
                 }
             };
@@ -701,22 +703,23 @@ impl Write for Pipe {
 
 // ---- addresses ----
 
-/// A host is looked up at each attempt: what it was at the last may have changed.
-async fn resolve(address: &Endpoint) -> io::Result<Vec<SocketAddr>> {
-    Ok(lookup_host((address.host.as_str(), address.port)).await?.collect())
-}
-
 type Connected = (TcpStream, SocketAddr);
 
 /// The first connection to any of the addresses, or why there is none.
-async fn connect(addresses: &[Endpoint], delay: Duration, budget: Duration) -> Result<Connected, String> {
-    let attempts = addresses.iter().cloned().map(|address| async move {
+async fn connect(
+    addresses: &[Endpoint],
+    names: &Names,
+    delay: Duration,
+    budget: Duration,
+) -> Result<Connected, String> {
+    let attempts = addresses.iter().cloned().map(|address| (address, names.clone()));
+    let attempts = attempts.map(|(address, names)| async move {
         let mut last = String::new();
         for attempt in 0..SOONER + TRIES {
             if attempt > 0 {
                 tokio::time::sleep(delay / 2_u32.pow((SOONER + 1).saturating_sub(attempt))).await;
             }
-            last = match connect_once(&address).await {
+            last = match connect_once(&address, &names).await {
                 Ok(connected) => return Ok(connected),
                 Err(why) => format!("{address}: {why}"),
             };
@@ -728,8 +731,8 @@ async fn connect(addresses: &[Endpoint], delay: Duration, budget: Duration) -> R
     tokio::time::timeout(budget, first).await.unwrap_or_else(|_| Err(format!("no answer in {} ms", budget.as_millis())))
 }
 
-async fn connect_once(address: &Endpoint) -> Result<Connected, String> {
-    let found = resolve(address).await.map_err(|error| error.to_string())?;
+async fn connect_once(address: &Endpoint, names: &Names) -> Result<Connected, String> {
+    let found = names.addresses(address).await.map_err(|error| error.to_string())?;
     let attempts = found.into_iter().map(|peer| async move {
         let stream = TcpStream::connect(peer).await.map_err(|error| format!("{peer}: {error}"))?;
         Ok((stream, peer))

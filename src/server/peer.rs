@@ -20,6 +20,7 @@ use crate::disk::{self, FileDisk};
 use crate::election::links::{LinkRules as ElectionLinkRules, election_endpoints};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::net::election::{Deliver, ElectionNet, ElectionNetRules};
+use crate::net::names::Names;
 use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
 use crate::node::input::{Input, PeerInput, Room, Truncation};
@@ -102,11 +103,12 @@ pub struct Peers {
 impl Peers {
     /// Opens the election port and connects to nobody yet.
     pub fn start(shared: &Arc<Shared>, queue: &Arc<LogQueue>, logs: &Arc<FileDisk>, runtime: &Handle) -> Self {
-        let links = Links::new(link_rules(shared), runtime.clone(), {
+        let names = Names::default();
+        let links = Links::new(link_rules(shared, &names), runtime.clone(), {
             let shared = shared.clone();
             Box::new(move |event| on_link_event(&shared, event))
         });
-        let election = start_election(shared, runtime);
+        let election = start_election(shared, names, runtime);
         Self { shared: shared.clone(), queue: queue.clone(), links, election, logs: logs.clone() }
     }
 
@@ -218,10 +220,11 @@ fn to_listen_on(ensemble: &Ensemble, mut own: Vec<Endpoint>) -> Vec<Endpoint> {
     own
 }
 
-fn link_rules(shared: &Shared) -> LinkRules {
+fn link_rules(shared: &Shared, names: &Names) -> LinkRules {
     let (node, ensemble) = (&shared.config.node, &shared.config.ensemble);
     let patience_ms = i64::from(node.tick_time_ms) * i64::from(node.init_limit_ticks);
     LinkRules {
+        names: names.clone(),
         leader_nodelay: ensemble.leader_nodelay,
         follower_nodelay: ensemble.follower_nodelay,
         keep_alive: ensemble.tcp_keep_alive,
@@ -235,13 +238,14 @@ fn link_rules(shared: &Shared) -> LinkRules {
 }
 
 /// Opens the election port, without which this server is no member: the process ends if it can't be had.
-fn start_election(shared: &Arc<Shared>, runtime: &Handle) -> ElectionNet {
+fn start_election(shared: &Arc<Shared>, names: Names, runtime: &Handle) -> ElectionNet {
     let (node, ensemble) = (&shared.config.node, &shared.config.ensemble);
     let me = ensemble.server_id.expect("a member has a myid");
     let sync_limit_ms = i64::from(node.tick_time_ms) * i64::from(node.sync_limit_ticks);
     let own = ensemble.membership.members.get(&me).map(election_endpoints).unwrap_or_default();
     let listen = to_listen_on(ensemble, own);
     let rules = ElectionNetRules {
+        names,
         links: ElectionLinkRules {
             me,
             membership: Arc::new(ensemble.membership.clone()),
