@@ -277,7 +277,7 @@ fn the_image_is_flushed_once_writes_have_ceased() {
 #[test]
 fn a_snapshot_is_due_when_the_log_is_worth_it() {
     let world = World::new();
-    let mut schedule = SnapshotSchedule::new(100, &open(&world).unwrap());
+    let mut schedule = SnapshotSchedule::new(100, None, &open(&world).unwrap());
     assert!(!schedule.is_due() && !schedule.is_due_before_purge());
     schedule.on_logged(100, 200);
     assert!(!schedule.is_due(), "the snapshot is larger than that");
@@ -286,6 +286,12 @@ fn a_snapshot_is_due_when_the_log_is_worth_it() {
     schedule.on_snapshot(8000);
     schedule.on_logged(1000, 15_999);
     assert!(!schedule.is_due() && schedule.is_due_before_purge());
+    // on-disk 5.1: few transactions that are large.
+    let mut schedule = SnapshotSchedule::new(100, Some(50_000), &open(&world).unwrap());
+    schedule.on_logged(3, 49_999);
+    assert!(!schedule.is_due());
+    schedule.on_logged(1, 1);
+    assert!(schedule.is_due());
     schedule.on_logged(1, 1);
     assert!(schedule.is_due());
 }

@@ -48,6 +48,8 @@ use crate::zab::packet::FeatureLevel;
 pub const EXIT_STORAGE: i32 = 10;
 /// Java: `ExitCode.UNEXPECTED_ERROR`.
 pub const EXIT_UNEXPECTED: i32 = 1;
+/// Java: `ExitCode.UNABLE_TO_ACCESS_DATADIR`.
+const EXIT_DATA_DIRECTORY: i32 = 3;
 /// Java: `ExitCode.INVALID_INVOCATION`.
 pub const EXIT_INVALID: i32 = 2;
 
@@ -86,6 +88,10 @@ pub fn serve(config: Config) -> i32 {
         Ok(opened) => opened,
         Err(failure) => {
             error!("Unexpected exception, exiting abnormally: {}", failure.message);
+            if failure.exit_code == EXIT_DATA_DIRECTORY {
+                // As Java, beside what is logged.
+                eprintln!("Unable to access datadir, exiting abnormally");
+            }
             return failure.exit_code;
         }
     };
@@ -102,7 +108,8 @@ pub fn serve(config: Config) -> i32 {
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new(config.node.tick_time_ms.into());
     let seed = random_seed();
-    let schedule = SnapshotSchedule::new(config.node.snap_count.into(), &recovered);
+    let size_limit = config.node.snap_size_limit_kb.map(|kb| kb.saturating_mul(1024));
+    let schedule = SnapshotSchedule::new(config.node.snap_count.into(), size_limit, &recovered);
     let keeper = Keeper::new(config.ensemble.image_owner(), &recovered, 0);
     let Recovered { tree, digest_check, replayed, .. } = recovered;
     let (rules, now, millis) = (node_rules(&config), clock.mono(), clock::wall_ms());
