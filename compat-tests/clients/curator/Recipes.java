@@ -377,6 +377,8 @@ public final class Recipes {
             return stat != null && stat.getEphemeralOwner() == next;
         });
         node.close();
+        // Curator knows all members by now, and its new session may be with another one than ours.
+        a.sync().forPath("/persistent/node");
         Check.equal("closed", null, a.checkExists().forPath("/persistent/node"));
         owner.close();
     }
