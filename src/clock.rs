@@ -17,7 +17,7 @@ pub struct Clock {
     /// Milliseconds during which the process stood still.
     paused_ms: AtomicI64,
     /// How often somebody looks at least, and how much later than he meant to he may be: longer is a pause. Both
-    /// together are less than a tick, and no session lives for less than two.
+    /// together are a tick at most, and no session lives for less than two.
     slack: Duration,
 }
 

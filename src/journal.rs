@@ -49,7 +49,8 @@ pub struct TooLarge {
     pub most: usize,
 }
 
-/// Appends a transaction as one record and returns its checksum. Nothing is appended if its payload has more than `most` bytes.
+/// Appends a transaction as one record and returns its checksum. Nothing is appended if its payload has more than `most`
+/// bytes.
 pub fn write_record(
     header: &Header,
     txn: &Txn,
