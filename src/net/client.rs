@@ -193,9 +193,7 @@ impl Asking {
             _ => None,
         }
     }
-}
 
-impl Asking {
     /// A local session is closed, and refused an ephemeral, by this server alone, at once: that must not overtake what
     /// was asked before.
     fn stands_alone(&self, shared: &Shared) -> bool {

@@ -75,6 +75,13 @@ pub struct ServerRules {
     pub ensemble: Option<EnsembleRules>,
 }
 
+impl ServerRules {
+    /// How often the clock is looked at, and how long a pause shows, as the product's clock has it.
+    pub fn slack(&self) -> Time {
+        (self.tick_ms as Time * MS / 2).clamp(50 * MS, 500 * MS)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct EnsembleRules {
     pub membership: Arc<Membership>,
@@ -407,7 +414,7 @@ impl Process {
         let links = self.peers.as_ref().and_then(|peers| peers.election.next_deadline());
         let due = links.map_or(due, |links| due.min(around.clock.when(links).max(around.schedule.now() + MS)));
         // It looks at the clock at least this often.
-        let delay = (due - around.schedule.now()).min((self.rules.tick_ms as Time * MS / 2).clamp(50 * MS, 500 * MS));
+        let delay = (due - around.schedule.now()).min(self.rules.slack());
         self.wake(around, delay);
         Ok(())
     }

@@ -655,17 +655,12 @@ impl World {
                 }
                 // The product's clock does not count a pause that it notices.
                 let lasted = self.schedule.now() - since;
-                if lasted > self.slack() {
+                if lasted > self.swarm.server.slack() {
                     self.servers[host].clock.paused += lasted;
                 }
                 self.go_on(host);
             }
         }
-    }
-
-    /// A pause of this length shows.
-    fn slack(&self) -> Time {
-        (self.swarm.server.tick_ms as Time * MS / 2).clamp(50 * MS, 500 * MS)
     }
 
     /// What happened while the process stood still happens to it now.

@@ -94,10 +94,11 @@ impl Ghosts {
 
     pub fn on_append(&mut self, server: Host, records: &[u8]) {
         for zxid in self.logs[server].on_append(server, records) {
-            let first = *self.model.logged_at.entry(zxid.0).or_insert(self.now);
+            let at = self.model.logged_at.entry(zxid.0).or_insert(self.now);
             // A server that is alone gives a zxid again that a power cut has lost; in an ensemble others log it later.
-            let at = if self.membership.is_none() { self.now } else { first };
-            self.model.logged_at.insert(zxid.0, at);
+            if self.membership.is_none() {
+                *at = self.now;
+            }
         }
     }
 
