@@ -263,7 +263,7 @@ impl Ensemble {
     /// SIGSTOP: its connections stay, and nothing comes out of them.
     pub fn pause(&mut self, sid: i64) {
         let member = self.member_mut(sid);
-        member.server.signal("STOP");
+        member.server.freeze();
         member.is_paused = true;
     }
 

@@ -212,6 +212,18 @@ impl Server {
         assert!(sent.is_ok_and(|s| s.success()), "cannot send SIG{name} to {}", self.name());
     }
 
+    /// SIGSTOP, and waits for every thread to stand still: the signal is with one of them until that one runs, and
+    /// on a busy machine the others meanwhile answer what they hear.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        let deadline = Instant::now() + START;
+        while !is_frozen(&tasks).unwrap_or_else(|e| panic!("cannot tell whether {} stands still: {e}", self.name())) {
+            assert!(Instant::now() < deadline, "{} does not stand still {START:?} after SIGSTOP", self.name());
+            thread::yield_now();
+        }
+    }
+
     /// Waits for the process to end on its own account.
     pub fn wait_for_end(&mut self, patience: Duration) -> Ended {
         let deadline = Instant::now() + patience;
@@ -381,6 +393,20 @@ impl Process {
 /// Between two looks at something that cannot be awaited: a port or a process of somebody else's.
 pub(crate) fn pause() {
     thread::sleep(Duration::from_millis(10));
+}
+
+/// Whether all threads of a process are stopped, by their entries in proc(5).
+fn is_frozen(tasks: &Path) -> std::io::Result<bool> {
+    for task in fs::read_dir(tasks)? {
+        match fs::read_to_string(task?.path().join("stat")) {
+            // The state stands behind the name, which stands in parentheses and may itself have some.
+            Ok(stat) if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) => {}
+            Ok(_) => return Ok(false),
+            // It has ended meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(true)
 }
 
 /// Whether what members leave is wanted: a test fails, or `ZOOID_KEEP` is set.

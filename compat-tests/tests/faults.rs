@@ -364,7 +364,7 @@ mod process {
             }
             std::thread::scope(|scope| {
                 let pause = scope.spawn(|| {
-                    server.signal("STOP");
+                    server.freeze();
                     Client::connect_as(&other, &brief).expect_closed_within(ANSWER);
                     server.signal("CONT");
                 });
@@ -408,7 +408,7 @@ mod process {
         let mut detached = clients.pop().expect("just pushed");
         detached.leave();
         std::mem::forget(detached);
-        server.signal("STOP");
+        server.freeze();
         // The time itself is what is tested.
         assert_eq!(watcher.receive(Duration::from_secs(4)), Received::Silence);
         server.signal("CONT");

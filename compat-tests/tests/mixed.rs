@@ -307,7 +307,7 @@ fn gives_up(letters: &str) {
     let session = strand(&mut ensemble, &session, "/stranded-1");
     ensemble.start(3);
     ensemble.wait_joined();
-    assert_eq!(recorder.last_sync(3), Some((Sync::Trunc, 0)));
+    assert_eq!(recorder.last_sync(3), Some((Sync::Trunc, 0)), "{}", ensemble.logs());
     check_gone(&ensemble, &session, "/stranded-1");
 
     lead_again(&mut ensemble);
@@ -325,7 +325,7 @@ fn gives_up(letters: &str) {
     ensemble.resume(1);
     assert_eq!(client.reply().err, 0, "the new quorum agrees");
     let session = client.abandon();
-    assert_eq!(recorder.last_sync(3), Some((Sync::Trunc, 1)));
+    assert_eq!(recorder.last_sync(3), Some((Sync::Trunc, 1)), "{}", ensemble.logs());
     check_gone(&ensemble, &session, "/stranded-2");
 
     lead_again(&mut ensemble);
