@@ -101,7 +101,8 @@ make_directories() {
 find_zooid() {
     local candidate
     for candidate in "$ZOOID_BIN" "$ZOOPREFIX/bin/zooid" "$ZOOPREFIX/target/release/zooid" \
-        "${CARGO_TARGET_DIR:+$CARGO_TARGET_DIR/release/zooid}" "$(type -P zooid)"; do
+        "${CARGO_TARGET_DIR:+$CARGO_TARGET_DIR/release/zooid}" "$(type -P zooid)" \
+        "$HOME/.cache/zooid/target/release/zooid"; do
         if [ -n "$candidate" ] && [ -f "$candidate" ] && [ -x "$candidate" ]; then
             ZOOID="$candidate"
             return

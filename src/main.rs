@@ -29,6 +29,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Read the configuration and say what the server would make of it, without a port or a data directory opened.
+    Check {
+        /// `[-Dkey=value]... CONF`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Put load on a server, this one or another, and measure it.
     Bench(Box<zooid::bench::Args>),
     /// Write a snapshot in Java's format from the directories of a server that is not running.
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
     keep_memory_small();
     let code = match Cli::parse().verb {
         Verb::Server { log_format, arguments } => configured(log_format.into(), &arguments, start::serve),
+        Verb::Check { arguments } => configured(LogFormat::Text, &arguments, |config| start::check(&config)),
         Verb::Snapshot { arguments } => configured(LogFormat::Text, &arguments, |config| start::snapshot(&config)),
         Verb::Bench(args) => match zooid::bench::run(*args) {
             Ok(()) => 0,

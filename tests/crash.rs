@@ -194,7 +194,7 @@ fn run(world: &World, history: &mut History, seed: u64, steps: u32) -> Result<()
     let mut random = Random(seed);
     let recovered = match recover(&world.disks(), &world.image, &Options::default()) {
         Ok(recovered) => recovered,
-        Err(StorageError::Disk(_)) => return Err(Stopped),
+        Err(StorageError::Disk(_) | StorageError::NotMade { .. }) => return Err(Stopped),
         Err(other) => panic!("seed {seed}: {other}"),
     };
     let mut server = Server::start(world, recovered);

@@ -11,6 +11,7 @@ use std::fmt::Write;
 
 use super::file::is_membership;
 use super::{Membership, parse_properties};
+use crate::id::ServerId;
 
 /// What is to be written, the first file before the second.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,14 +22,15 @@ pub struct Rewritten {
     pub text: String,
 }
 
-/// Moves the members out of the configuration `text`, which stands at `path`.
-pub fn rewrite(path: &str, text: &str, members: &Membership) -> Rewritten {
+/// Moves the members out of the configuration `text`, which stands at `path`, and the client port of member `me` with
+/// them if its line has one.
+pub fn rewrite(path: &str, text: &str, members: &Membership, me: ServerId) -> Rewritten {
     let mut lines: Vec<String> = members.to_string().lines().map(str::to_owned).collect();
     // The version is last.
     lines.pop();
     lines.sort_unstable();
     let dynamic_path = format!("{path}.dynamic.{:x}", members.version);
-    let has_client = members.members.values().any(|member| member.client.is_some());
+    let has_client = members.members.get(&me).is_some_and(|member| member.client.is_some());
     let mut kept = String::new();
     for (key, value) in parse_properties(text.as_bytes()).unwrap_or_default() {
         let moves = is_membership(&key) || key.starts_with("dynamicConfigFile") || key.starts_with("peerType");
@@ -82,7 +84,7 @@ mod tests {
                     server.2=b:1:2;2182\nserver.1=a:1:2;2181\ngroup.1=1:2\n";
         let list = b"server.2=b:1:2;2182\nserver.1=a:1:2;2181\nversion=1f00000000";
         let members = parse_members(list, MultiAddress::Refused).unwrap();
-        let Rewritten { dynamic: (path, members), text } = rewrite("/etc/zoo.cfg", text, &members);
+        let Rewritten { dynamic: (path, members), text } = rewrite("/etc/zoo.cfg", text, &members, 2);
         assert_eq!(path, "/etc/zoo.cfg.dynamic.1f00000000");
         let expected = "server.1=a:1:2:participant;0.0.0.0:2181\nserver.2=b:1:2:participant;0.0.0.0:2182";
         assert_eq!(members, expected);
@@ -91,9 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn the_client_port_stays_with_a_list_that_names_none() {
-        let members = parse_members(b"server.1=a:1:2\nversion=5", MultiAddress::Refused).unwrap();
-        let text = rewrite("zoo.cfg", "clientPort=2181\nserver.1=a:1:2\n", &members).text;
+    fn the_client_port_stays_if_the_own_line_names_none() {
+        let list = b"server.1=a:1:2\nserver.2=b:1:2;2181\nversion=5";
+        let members = parse_members(list, MultiAddress::Refused).unwrap();
+        let text = rewrite("zoo.cfg", "clientPort=2181\nserver.1=a:1:2\n", &members, 1).text;
         assert_eq!(text, "clientPort=2181\ndynamicConfigFile=zoo.cfg.dynamic.5\n");
     }
 

@@ -101,6 +101,25 @@ impl Ensemble {
                 p.notices.push(Notice::error(text));
             }
         }
+        let sync_enabled = match p.text("observer.syncEnabled") {
+            Some(_) => p.is_true("observer.syncEnabled"),
+            None => file.sync_enabled,
+        };
+        let max_time_to_wait_for_epoch_ms = u32::try_from(p.int("leader.maxTimeToWaitForEpoch", -1)).ok();
+        let mut unbuilt =
+            |what: &str| p.notices.push(Notice::warn(format!("not built yet, the server starts without: {what}")));
+        if !sync_enabled && own.role == Role::Observer {
+            unbuilt("syncEnabled=false, so this observer keeps a log and snapshots");
+        }
+        if max_time_to_wait_for_epoch_ms.is_some() {
+            unbuilt("leader.maxTimeToWaitForEpoch");
+        }
+        if let Some(next) = &own.last_seen {
+            unbuilt(&format!(
+                "the end of a reconfiguration, to version {:x}: if it was broken off, a ZooKeeper leader ends it",
+                next.version
+            ));
+        }
         Self {
             mode: own.mode,
             server_id: own.server_id,
@@ -110,10 +129,7 @@ impl Ensemble {
             dynamic_file: file.dynamic_file.clone(),
             standalone_enabled: file.standalone_enabled,
             reconfig_enabled: file.reconfig_enabled,
-            sync_enabled: match p.text("observer.syncEnabled") {
-                Some(_) => p.is_true("observer.syncEnabled"),
-                None => file.sync_enabled,
-            },
+            sync_enabled,
             connect_to_learner_master_limit_ticks: file.connect_to_learner_master_limit_ticks,
             quorum_listen_on_all_ips: file.quorum_listen_on_all_ips,
             leader_serves: !p.is_exactly("leaderServes", "no"),
@@ -136,7 +152,7 @@ impl Ensemble {
             },
             min_notification_interval_ms: p.count("fastleader.minNotificationInterval", 200),
             max_notification_interval_ms: p.count("fastleader.maxNotificationInterval", 60_000),
-            max_time_to_wait_for_epoch_ms: u32::try_from(p.int("leader.maxTimeToWaitForEpoch", -1)).ok(),
+            max_time_to_wait_for_epoch_ms,
             max_concurrent_snap_syncs: snap_syncs,
             max_concurrent_diff_syncs: diff_syncs,
             ack_logging_frequency: p.count("leader.ackLoggingFrequency", 1000),

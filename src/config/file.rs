@@ -42,7 +42,7 @@ pub(super) struct FileKeys {
     pub(super) metrics: Metrics,
     /// Settings whose loss would leave something unprotected, as they were written.
     pub(super) refused: Vec<String>,
-    pub(super) secure_client_port: i32,
+    pub(super) secure_client_port: Option<i32>,
 }
 
 /// The address of a server that listens on all of them.
@@ -60,6 +60,10 @@ impl<'a> Lines<'a> {
 
     fn int(&self, key: &str, default: i32) -> Result<i32, ConfigError> {
         self.text(key).map_or(Ok(default), |text| parse_int(text).ok_or_else(|| not_a_number(key, text)))
+    }
+
+    fn optional_int(&self, key: &str) -> Result<Option<i32>, ConfigError> {
+        self.text(key).map(|text| parse_int(text).ok_or_else(|| not_a_number(key, text))).transpose()
     }
 
     fn check_long(&self, key: &str) -> Result<(), ConfigError> {
@@ -116,8 +120,8 @@ impl FileKeys {
         let max_session_timeout_ms = keys.int("maxSessionTimeout", -1)?;
         let retain_count = keys.int("autopurge.snapRetainCount", 3)?;
         let purge_interval = keys.int("autopurge.purgeInterval", 0)?;
-        let client_port = keys.int("clientPort", 0)?;
-        let secure_client_port = keys.int("secureClientPort", 0)?;
+        let client_port = keys.optional_int("clientPort")?;
+        let secure_client_port = keys.optional_int("secureClientPort")?;
         let observer_master_port = keys.int("observerMasterPort", 0)?;
         let standalone_enabled = keys.optional_flag("standaloneEnabled")?.unwrap_or(true);
         let sync_enabled = keys.optional_flag("syncEnabled")?.unwrap_or(true);
@@ -250,20 +254,20 @@ pub(super) fn check_path(path: &str, notices: &mut Vec<Notice>) {
     }
 }
 
-/// The listening address of `<key>` and `<key>Address`. Port 0 means that the key is not there.
+/// The listening address of `<key>` and `<key>Address`. Port 0 is any free port.
 fn parse_client(
     key: &str,
-    port: i32,
+    port: Option<i32>,
     address: Option<&str>,
     notices: &mut Vec<Notice>,
 ) -> Result<Option<Endpoint>, ConfigError> {
-    if port == 0 {
+    let Some(port) = port else {
         notices.push(Notice::info(format!("{key} is not set")));
         return match address {
             Some(_) => Err(ConfigError::invalid(format!("{key}Address is set but {key} is not set"))),
             None => Ok(None),
         };
-    }
+    };
     let host = canonical_host(address.unwrap_or(ANY_ADDRESS));
     let endpoint = Endpoint { host, port: parse_port(key, port)? };
     notices.push(Notice::info(format!("{key}Address is {endpoint}")));

@@ -37,6 +37,12 @@ pub(super) enum Fate {
 pub(super) fn notices(file: &BTreeMap<String, String>, flags: &Flags) -> Vec<Notice> {
     let admin_server = file.get("admin.enableServer").or_else(|| flags.properties.get("zookeeper.admin.enableServer"));
     let mut found = Found { admin_disabled: admin_server.is_some_and(|text| text == "false"), ..Found::default() };
+    match admin_server.map(String::as_str) {
+        Some("false") => {}
+        // It was asked for, and something may be about to ask it.
+        Some(_) => found.warn(format!("{NO_ADMIN_SERVER} (admin.enableServer)")),
+        None => found.notices.push(Notice::info(NO_ADMIN_SERVER)),
+    }
     for key in file.keys() {
         found.add_line(key);
     }
@@ -46,6 +52,8 @@ pub(super) fn notices(file: &BTreeMap<String, String>, flags: &Flags) -> Vec<Not
     found.ignored.extend(flags.for_a_jvm.iter().cloned());
     found.into_notices()
 }
+
+const NO_ADMIN_SERVER: &str = "not built yet, the server starts without: AdminServer; nothing listens on its port";
 
 #[derive(Default)]
 struct Found {
@@ -146,7 +154,7 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "maxClientCnxns", "minSessionTimeout", "maxSessionTimeout", "localSessionsEnabled",
         "localSessionsUpgradingEnabled", "electionAlg", "peerType", "dynamicConfigFile", "standaloneEnabled",
         "reconfigEnabled", "observerMasterPort", "oraclePath", "quorumListenOnAllIPs", "syncEnabled",
-        "multiAddress.enabled", "multiAddress.reachabilityCheckEnabled", "multiAddress.reachabilityCheckTimeoutMs",
+        "multiAddress.enabled",
         "autopurge.snapRetainCount", "autopurge.purgeInterval",
         "quorum.auth.enableSasl", "quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
         "sslQuorum", "portUnification", "metricsProvider.className", "version",
@@ -154,6 +162,8 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
     (File, Ignored, &[
         "quorum.cnxn.threads.size", "jvm.pause.monitor", "jvm.pause.info-threshold.ms",
         "jvm.pause.warn-threshold.ms", "jvm.pause.sleep.time.ms",
+        // All addresses are dialled at once.
+        "multiAddress.reachabilityCheckEnabled", "multiAddress.reachabilityCheckTimeoutMs",
     ]),
     (File, Unbuilt, &[
         "quorum.auth.learner.saslLoginContext", "quorum.auth.server.saslLoginContext",
@@ -162,12 +172,12 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
     (Property, Acted, &[
         "maxCnxns", "globalOutstandingLimit", "preAllocSize", "snapCount", "commitLogCount", "snapSizeLimitInKb",
         "txnLogSizeLimitInKb", "snapshotSizeFactor", "maxResponseCacheSize", "maxGetChildrenResponseCacheSize",
-        "fsync.warningthresholdms", "forceSync", "flushDelay", "maxWriteQueuePollTime", "maxBatchSize",
-        "enforceQuota", "skipACL", "digest.enabled", "closeSessionTxn.enabled",
-        "serializeLastProcessedZxid.enabled", "snapshot.compression.method", "snapshot.trust.empty",
+        "fsync.warningthresholdms", "forceSync",
+        "enforceQuota", "skipACL", "digest.enabled",
+        "snapshot.compression.method", "snapshot.trust.empty",
         "largeRequestMaxBytes", "largeRequestThreshold",
         "request_throttle_max_requests", "request_throttle_drop_stale", "request_stale_connection_check",
-        "request_stale_latency_check", "request_throttler.shutdownTimeout",
+        "request_stale_latency_check",
         "throttled_op_wait_time",
         "connection_throttle_tokens", "connection_throttle_fill_time", "connection_throttle_fill_count",
         "connection_throttle_freeze_time", "connection_throttle_drop_increase",
@@ -178,9 +188,9 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "extendedTypesEnabled", "emulate353TTLNodes",
         "cnxTimeout", "quorumCnxnTimeoutMs", "electionPortBindRetry", "fastleader.minNotificationInterval",
         "fastleader.maxNotificationInterval", "tcpKeepAlive", "leaderServes", "leader.maxConcurrentSnapSyncs",
-        "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch", "leader.ackLoggingFrequency",
-        "leaderConnectDelayDuringRetryMs", "forceSnapshotSync", "observer.reconnectDelayMs",
-        "observer.election.DelayMs", "observer.syncEnabled", "datadir.autocreate", "db.autocreate",
+        "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch",
+        "leaderConnectDelayDuringRetryMs", "forceSnapshotSync",
+        "observer.syncEnabled", "datadir.autocreate", "db.autocreate",
         "watchManagerName", "DigestAuthenticationProvider.enabled", "DigestAuthenticationProvider.superDigest",
         "DigestAuthenticationProvider.digestAlg", "ensembleAuthName", "sessionRequireClientSASLAuth",
         "enforce.auth.enabled", "enforce.auth.schemes", "client.portUnification", "4lw.commands.whitelist",
@@ -199,7 +209,12 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "forward_learner_requests_to_commit_processor_disabled", "watcherCleanThreadsNum",
         "watcherCleanThreshold", "watcherCleanIntervalInSeconds", "maxInProcessingDeadWatchers",
         "bitHashCacheSize", "messageTracker.Enabled", "messageTracker.BufferSize", "client.secure",
-        "request_throttle_stall_time", "enableEagerACLCheck",
+        "request_throttle_stall_time", "enableEagerACLCheck", "request_throttler.shutdownTimeout",
+        // A batch is what came while the disk was at work.
+        "flushDelay", "maxWriteQueuePollTime", "maxBatchSize",
+        // Both are always on: whoever does not know what they add passes over it.
+        "closeSessionTxn.enabled", "serializeLastProcessedZxid.enabled",
+        "leader.ackLoggingFrequency", "observer.reconnectDelayMs", "observer.election.DelayMs",
         "log.dir", "log.file", "root.logger", "jmx.log4j.disable", "jmx.log4j.mbean", "kinit",
         "ssl.context.supplier.class", "ssl.sslProvider", "controllerPort", "fips-mode",
     ]),

@@ -211,10 +211,10 @@ impl Config {
 /// Refuses settings that protect something and are not built: who wrote them must not find out later.
 fn refuse(file: &FileKeys, properties: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let property = |key: &str| properties.get(&format!("zookeeper.{key}")).map(String::as_str);
-    if file.secure_client_port != 0 {
+    if let Some(port) = file.secure_client_port {
         return Err(ConfigError::invalid(format!(
             "secureClientPort={}: TLS is not built yet; remove the line to serve without TLS",
-            file.secure_client_port
+            port
         )));
     }
     let mut refused = file.refused.clone();

@@ -36,6 +36,9 @@ pub enum StorageError {
     Disk(#[from] DiskError),
     #[error("the log does not take anything more after an error")]
     Broken,
+    /// In Java's words.
+    #[error("Unable to create {kind} directory {path}: {error}")]
+    NotMade { kind: DirectoryKind, path: String, error: DiskError },
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
 }
@@ -51,6 +54,7 @@ impl StorageError {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Refused(refusal) => refusal.exit_code(),
+            Self::NotMade { .. } => 3,
             _ => 1,
         }
     }
@@ -143,6 +147,12 @@ pub enum DirectoryKind {
     Snapshot,
 }
 
+impl fmt::Display for DirectoryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Log { "data" } else { "snap" })
+    }
+}
+
 impl Refusal {
     pub fn exit_code(&self) -> i32 {
         match self {
@@ -173,17 +183,13 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingDirectory { kind, path } => {
-                let kind = if *kind == DirectoryKind::Log { "data" } else { "snap" };
                 write!(
                     f,
                     "Missing {kind} directory {path}, automatic data directory creation is disabled \
                      (zookeeper.datadir.autocreate is false). Please create this directory manually."
                 )?;
             }
-            Self::NotWritable { kind, path } => {
-                let kind = if *kind == DirectoryKind::Log { "data" } else { "snap" };
-                write!(f, "Cannot write to {kind} directory {path}")?;
-            }
+            Self::NotWritable { kind, path } => write!(f, "Cannot write to {kind} directory {path}")?,
             Self::SnapshotsInLogDirectory => write!(
                 f,
                 "Log directory has snapshot files. Check if dataLogDir and dataDir configuration is correct."

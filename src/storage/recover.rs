@@ -440,13 +440,16 @@ fn note_verdict(verdict: Verdict, zxid: Zxid, notices: &mut Vec<Notice>) {
 
 // ---- directories ----
 
-fn check_directories<D: Disk>(disks: &Disks<D>, options: &Options) -> Result<(), StorageError> {
+/// Makes the directories that are missing, if that is allowed, and refuses those that can't be used. [`recover`] begins with
+/// it; whoever puts something into one of them before that calls it before.
+pub fn check_directories<D: Disk>(disks: &Disks<D>, options: &Options) -> Result<(), StorageError> {
     for (disk, kind) in [(&disks.log, DirectoryKind::Log), (&disks.snap, DirectoryKind::Snapshot)] {
-        if !disk.exists()? {
+        let not_made = |error| StorageError::NotMade { kind, path: disk.path(), error };
+        if !disk.exists().map_err(not_made)? {
             if !options.make_directories {
                 return Err(Refusal::MissingDirectory { kind, path: disk.path() }.into());
             }
-            disk.make()?;
+            disk.make().map_err(not_made)?;
         }
         if !disk.is_writable() {
             return Err(Refusal::NotWritable { kind, path: disk.path() }.into());
@@ -461,8 +464,9 @@ fn check_directories<D: Disk>(disks: &Disks<D>, options: &Options) -> Result<(),
             return Err(Refusal::LogsInSnapshotDirectory.into());
         }
     }
-    if !disks.own.exists()? {
-        disks.own.make()?;
+    let (own, kind) = (&disks.own, DirectoryKind::Snapshot);
+    if !own.exists()? {
+        own.make().map_err(|error| StorageError::NotMade { kind, path: own.path(), error })?;
     }
     Ok(())
 }
