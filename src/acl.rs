@@ -25,6 +25,11 @@ jute::records! {
 }
 
 impl Acl {
+    /// The same, which keeps alive no buffer that it was read from.
+    pub fn detach(&self) -> Self {
+        Self { perms: self.perms, scheme: self.scheme.detach(), id: self.id.detach() }
+    }
+
     pub fn new(perms: i32, scheme: &str, id: &str) -> Self {
         Self { perms, scheme: scheme.into(), id: id.into() }
     }

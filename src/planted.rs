@@ -57,6 +57,8 @@ bugs! {
     IgnoresTouched,
     /// A TTL node's age is that of the clock on the wall (Java's `ContainerManager`).
     AgesByWall,
+    /// A connection that takes a session over is answered before what the former one has asked for.
+    AttachOvertakes,
     /// What was found to be removable is removed, whatever it has become since.
     RemovesUnseen,
 

@@ -149,6 +149,20 @@ impl Runs {
     }
 }
 
+/// How old transactions were when something happened to them, in milliseconds since their leader made them and by the
+/// wall clocks of both servers (Java: `Request.logLatency`). Of a member of an ensemble.
+#[derive(Clone, Debug, Default)]
+pub struct Ages {
+    /// A follower was told.
+    pub proposed: Runs,
+    /// Its log, or a leader's own, holds it.
+    pub acknowledged: Runs,
+    /// A quorum's logs hold it: on the leader.
+    pub agreed: Runs,
+    /// A learner was told that.
+    pub committed: Runs,
+}
+
 /// Bytes by top-level node, as one batch adds them: most of its requests look at the same one. A name may
 /// stand there again, when the batch has many.
 #[derive(Clone, Debug, Default)]
@@ -351,6 +365,10 @@ pub struct Measures {
     pub read_latency: Distribution,
     pub update_latency: Distribution,
     pub propagation_latency: Distribution,
+    pub proposal_latency: Distribution,
+    pub proposal_ack_creation_latency: Distribution,
+    pub quorum_ack_latency: Distribution,
+    pub commit_propagation_latency: Distribution,
     pub response_sizes: Sizes,
     pub response_bytes: u64,
     pub watch_bytes: u64,
@@ -448,6 +466,13 @@ impl Measures {
         self.fired.merge(fired);
     }
 
+    pub fn on_aged(&mut self, ages: &Ages) {
+        self.proposal_latency.add_runs(&ages.proposed);
+        self.proposal_ack_creation_latency.add_runs(&ages.acknowledged);
+        self.quorum_ack_latency.add_runs(&ages.agreed);
+        self.commit_propagation_latency.add_runs(&ages.committed);
+    }
+
     /// Milliseconds over all requests.
     pub fn latency(&self) -> Summary {
         let mut all = self.read_latency.summary;
@@ -459,6 +484,10 @@ impl Measures {
         self.read_latency.merge(&other.read_latency);
         self.update_latency.merge(&other.update_latency);
         self.propagation_latency.merge(&other.propagation_latency);
+        self.proposal_latency.merge(&other.proposal_latency);
+        self.proposal_ack_creation_latency.merge(&other.proposal_ack_creation_latency);
+        self.quorum_ack_latency.merge(&other.quorum_ack_latency);
+        self.commit_propagation_latency.merge(&other.commit_propagation_latency);
         self.response_sizes.merge(&other.response_sizes);
         self.response_bytes += other.response_bytes;
         self.watch_bytes += other.watch_bytes;

@@ -720,6 +720,44 @@ fn a_leader_whose_disk_hangs_makes_way() {
     assert_eq!((world.has("/a"), world.has("/b")), ([true; 3], [true; 3]));
 }
 
+// config-and-operations 5: what operators watch of an ensemble.
+#[test]
+fn what_members_go_through_is_counted() {
+    let mut world = World::serving(|_, _| ());
+    let counts = |world: &mut World| [1, 2, 3].map(|id| world.server(id).node.stats().role.expect("a member").counts);
+    let at_first = counts(&mut world);
+    assert_eq!(at_first.map(|counts| counts.unavailable_ms.count), [1; 3]);
+    assert_eq!(at_first.map(|counts| counts.leader_unavailable_ms.count), [0, 0, 1]);
+    assert_eq!(at_first.map(|counts| counts.follower_sync_ms.count), [1, 1, 0]);
+    let syncs = at_first[2].syncs;
+    assert_eq!((syncs.diffs, syncs.snaps, syncs.diffs_at_once.count, syncs.diffs_at_once.min), (2, 0, 4, 0));
+
+    let session = world.connect(3, 30);
+    let ages = |world: &mut World, id| {
+        let ages = world.server(id).node.take_ages().expect("a member");
+        [ages.proposed, ages.acknowledged, ages.agreed, ages.committed].map(|runs| runs.iter().collect::<Vec<_>>())
+    };
+    (1..=3).for_each(|id| drop(ages(&mut world, id)));
+    (1..=2).for_each(|id| world.server(id).disk_hangs = true);
+    world.ask(3, 30, session, 1, create("/a", 0));
+    world.now += 30;
+    world.disk_goes_on(1);
+    world.now += 10;
+    world.disk_goes_on(2);
+    assert_eq!(ages(&mut world, 3), [vec![], vec![(0, 1)], vec![(30, 1)], vec![]]);
+    assert_eq!(ages(&mut world, 1), [vec![(0, 1)], vec![(30, 1)], vec![], vec![(30, 1)]]);
+    assert_eq!(ages(&mut world, 2), [vec![(0, 1)], vec![(40, 1)], vec![], vec![(30, 1)]]);
+
+    world.kill(3);
+    world.wait(6 * TICK);
+    assert_eq!(world.duties()[..2], [Duty::Forward, Duty::Order]);
+    let then = counts(&mut world);
+    assert_eq!(then.map(|counts| counts.unavailable_ms.count), [2, 2, 1]);
+    assert_eq!(then.map(|counts| counts.leader_unavailable_ms.count), [0, 1, 1]);
+    assert_eq!(then[1].unavailable_ms.max, then[1].leader_unavailable_ms.max.max(at_first[1].unavailable_ms.max));
+    assert_eq!(then[0].follower_sync_ms.count, 2);
+}
+
 // 64.
 #[test]
 fn an_epoch_that_is_full_makes_room_for_the_next() {

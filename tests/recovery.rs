@@ -68,7 +68,10 @@ fn open_plainly(world: &World) -> Recovered {
 /// Brings the image up to the recovered state, as a server does after its start.
 fn fill_image(world: &World, recovered: &mut Recovered) {
     world.image.open().unwrap();
-    let mut keeper = Keeper::new(0, recovered, 0);
+    fill_by(&mut Keeper::new(0, recovered, 0), world, recovered);
+}
+
+fn fill_by(keeper: &mut Keeper, world: &World, recovered: &mut Recovered) {
     let mut capture = keeper.begin();
     while capture.take(&mut recovered.tree) == Progress::More {}
     let batch = keeper.finish(capture, &mut recovered.tree).ok().expect("the anchor is known");
@@ -188,6 +191,26 @@ fn each_set_opens_to_the_same_state_with_an_image() {
         assert_eq!(second.image, ImageState::Used { applied: first.last_zxid }, "{set}: {:?}", second.notices);
         assert_eq!(second.replayed, 0);
         assert_expected(set, &second);
+        trees::assert_equal(set, &first.tree, &second.tree);
+    }
+}
+
+#[test]
+fn an_image_that_was_lost_while_the_server_ran_is_filled_with_everything_again() {
+    for set in SETS {
+        let world = world(set);
+        let mut first = open_plainly(&world);
+        let mut keeper = Keeper::new(0, &first, 0);
+        world.image.open().unwrap();
+        fill_by(&mut keeper, &world, &mut first);
+        assert_eq!(first.tree.unsaved(), 0);
+        world.image.destroy().unwrap();
+        assert_eq!(first.tree.mark_unsaved(0), None, "it is one step");
+        assert_eq!(first.tree.unsaved(), first.tree.node_count());
+        keeper.on_emptied();
+        fill_by(&mut keeper, &world, &mut first);
+        let second = open_plainly(&world);
+        assert_eq!(second.image, ImageState::Used { applied: first.last_zxid }, "{set}: {:?}", second.notices);
         trees::assert_equal(set, &first.tree, &second.tree);
     }
 }

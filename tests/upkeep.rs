@@ -275,6 +275,25 @@ fn the_image_is_flushed_once_writes_have_ceased() {
 }
 
 #[test]
+fn a_tree_is_marked_as_a_whole_in_steps() {
+    let world = World::new();
+    log(&world, &[1], 10_000);
+    let mut tree = open(&world).unwrap().tree;
+    tree.mark_saved();
+    let (mut next, mut steps) = (Some(0), 0);
+    while let Some(from) = next {
+        next = tree.mark_unsaved(from);
+        steps += 1;
+    }
+    assert_eq!((steps, tree.unsaved()), (3, tree.node_count()));
+    let mut paths = Vec::new();
+    tree.take_changed(usize::MAX, |path, _| paths.push(path.to_owned()));
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), tree.node_count());
+}
+
+#[test]
 fn a_snapshot_is_due_when_the_log_is_worth_it() {
     let world = World::new();
     let mut schedule = SnapshotSchedule::new(100, None, &open(&world).unwrap());

@@ -3,6 +3,7 @@
 //!
 //! The disk is filled on a tmpfs that the test mounts, which needs root; without it, that test fails.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
@@ -120,7 +121,7 @@ mod disk {
 
     /// The directory that `key` names is on a disk that fills up, and then has room again.
     fn fills_up(key: &str) {
-        let disk = SmallDisk::mount(key, 32 * MIB);
+        let disk = SmallDisk::mount(key, 96 * MIB);
         let path = disk.0.join("here");
         let setup = Setup::standalone()
             .line(key, path.to_str().expect("a path in UTF-8"))
@@ -165,11 +166,34 @@ mod disk {
         }
         drop(Client::connect(&server));
         books.check(&mut client);
+
+        // Snapshots, too, come again: the image that they are written from had no room either.
+        let version_2 = if key == "dataDir" { path } else { server.data_dir() }.join("version-2");
+        let before = snapshots(&version_2);
+        for _ in 0..150 {
+            books.write(&mut client);
+        }
+        let deadline = Instant::now() + REGAIN;
+        while snapshots(&version_2).is_subset(&before) {
+            assert!(Instant::now() < deadline, "there is room, and no snapshot is written\n{}", server.log());
+            assert_eq!(client.receive(Duration::from_millis(20)), Received::Silence);
+            client.ping();
+        }
         server.kill9();
         drop(client);
         server.restart();
+        assert!(server.log().contains("image=Used"), "the image is not what the log is\n{}", server.log());
         let mut client = Client::connect_as(&server, &Connect::attach(&session));
         books.check(&mut client);
+    }
+
+    /// An image that could not be written is left alone for so long at most, and its snapshot takes its time.
+    const REGAIN: Duration = Duration::from_secs(75);
+
+    fn snapshots(version_2: &Path) -> BTreeSet<String> {
+        let files = fs::read_dir(version_2).expect("there is a version-2").flatten();
+        let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("snapshot.")).collect()
     }
 
     /// What was written, and what was refused.

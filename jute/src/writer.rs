@@ -33,6 +33,15 @@ impl<'a> Writer<'a> {
         self.out.put_slice(bytes);
     }
 
+    /// Bytes in the buffer so far, with what was there before this writer.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
     pub fn byte(&mut self, v: u8) {
         self.out.put_u8(v);
     }

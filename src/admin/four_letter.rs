@@ -274,7 +274,12 @@ fn conf(shared: &Shared) -> String {
     match shared.node_stats.lock().role {
         None => shared.config.conf_standalone(figures),
         Some(_) if shared.is_read_only() => shared.config.conf_read_only(figures),
-        Some(_) => shared.config.conf_member(figures, &shared.config.ensemble.membership),
+        Some(_) => {
+            // The ensemble may have a newer version of it than the configuration.
+            let members = shared.admin.questions.ask(shared, |node| node.membership().cloned()).flatten();
+            let members = members.as_deref().unwrap_or(&shared.config.ensemble.membership);
+            shared.config.conf_member(figures, members)
+        }
     }
 }
 
@@ -369,6 +374,7 @@ fn mntr(shared: &Shared) -> String {
         max_files: environment::max_files().unwrap_or(-1),
         quorum_size: stats.role.map(|_| shared.config.ensemble.membership.participants().count()),
         member: stats.role.map(|role| role.counts).unwrap_or_default(),
+        observed: stats.role.filter(|role| role.kind == RoleKind::Observing).and_then(|role| role.leader),
         leading: stats.role.and_then(|role| role.leading).map(|leading| LeadingFigures {
             learners: leading.learners,
             synced_followers: leading.synced_followers,

@@ -12,6 +12,7 @@ use std::fmt::Write;
 
 use super::java;
 use super::text::ServerState;
+use crate::id::ServerId;
 use crate::node::stats::MemberCounts;
 use crate::stats::{Distribution, Measures, Summary};
 use crate::tree::quota::Track;
@@ -50,6 +51,8 @@ pub struct Gauges {
     pub leading: Option<LeadingFigures>,
     /// Zeros standalone.
     pub member: MemberCounts,
+    /// Whom an observer observes.
+    pub observed: Option<ServerId>,
 }
 
 /// What is so on a leader.
@@ -238,7 +241,7 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         ("stale_replies", measures.stale_replies),
         ("response_bytes", measures.response_bytes),
         ("ensemble_auth_fail", measures.ensemble_auth.fail),
-        ("diff_count", NEVER),
+        ("diff_count", member.syncs.diffs),
         ("connection_revalidate_count", measures.revalidations),
         ("quit_leading_due_to_disloyal_voter", NEVER),
         // The first such error ends the process.
@@ -261,7 +264,7 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
         ("learner_commit_received_count", member.commits_received),
         ("snapshot_error_count", NEVER),
         ("connection_request_count", measures.connection_requests),
-        ("snap_count", NEVER),
+        ("snap_count", member.syncs.snaps),
         ("stale_sessions_expired", totals.expired),
         ("restore_rate_limited_count", NEVER),
         ("sync_processor_request_queued", changes),
@@ -275,31 +278,31 @@ fn counters<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<
 
 fn basic_summaries<'a>(figures: &Figures<'_>, put: &mut impl FnMut(&'static str, Value<'a>)) {
     const NEVER: Summary = Summary { count: 0, sum: 0, min: 0, max: 0 };
-    let measures = figures.measures;
-    let Measures { fired, log, .. } = measures;
+    let Figures { measures, gauges, .. } = figures;
+    let (member, Measures { fired, log, .. }) = (gauges.member, measures);
     let summaries = [
         ("socket_closing_time", NEVER, Unit::Plain),
-        ("leader_unavailable_time", NEVER, Unit::Plain),
+        ("leader_unavailable_time", member.leader_unavailable_ms, Unit::Plain),
         ("node_created_watch_count", fired.created, Unit::Plain),
         ("connection_token_deficit", measures.token_deficit, Unit::Plain),
         ("node_deleted_watch_count", fired.deleted, Unit::Plain),
         ("sync_processor_queue_size", log.queue_size, Unit::Plain),
-        ("follower_sync_time", NEVER, Unit::Plain),
+        ("follower_sync_time", member.follower_sync_ms, Unit::Plain),
         ("prep_processor_queue_size", measures.requests_taken, Unit::Plain),
         ("fsynctime", log.fsync, Unit::Micros),
-        ("inflight_snap_count", NEVER, Unit::Plain),
+        ("inflight_snap_count", member.syncs.snaps_at_once, Unit::Plain),
         ("restore_time", NEVER, Unit::Plain),
         ("learner_request_processor_queue_size", NEVER, Unit::Plain),
         ("snapshottime", measures.snapshot_time_ms, Unit::Plain),
-        ("unavailable_time", NEVER, Unit::Plain),
+        ("unavailable_time", member.unavailable_ms, Unit::Plain),
         ("startup_txns_loaded", measures.replayed, Unit::Plain),
         ("prep_process_time", measures.prepare_time, Unit::Micros),
         ("dbinittime", measures.load_time_ms, Unit::Plain),
-        ("inflight_diff_count", NEVER, Unit::Plain),
-        ("election_time", figures.gauges.member.election_ms, Unit::Plain),
+        ("inflight_diff_count", member.syncs.diffs_at_once, Unit::Plain),
+        ("election_time", member.election_ms, Unit::Plain),
         ("sync_processor_batch_size", log.batch_size, Unit::Plain),
         ("node_children_watch_count", fired.children_changed, Unit::Plain),
-        ("observer_sync_time", NEVER, Unit::Plain),
+        ("observer_sync_time", member.observer_sync_ms, Unit::Plain),
         ("node_changed_watch_count", fired.data_changed, Unit::Plain),
     ];
     for (name, summary, unit) in summaries {
@@ -314,11 +317,11 @@ fn advanced_summaries<'a>(measures: &'a Measures, put: &mut impl FnMut(&'static 
         ("jvm_pause_time_ms", &measures.pauses_ms, Unit::Plain),
         ("updatelatency", &measures.update_latency, Unit::Plain),
         ("readlatency", &measures.read_latency, Unit::Plain),
-        ("quorum_ack_latency", &NEVER, Unit::Plain),
+        ("quorum_ack_latency", &measures.quorum_ack_latency, Unit::Plain),
         ("om_commit_process_time_ms", &NEVER, Unit::Plain),
-        ("commit_propagation_latency", &NEVER, Unit::Plain),
-        ("proposal_ack_creation_latency", &NEVER, Unit::Plain),
-        ("proposal_latency", &NEVER, Unit::Plain),
+        ("commit_propagation_latency", &measures.commit_propagation_latency, Unit::Plain),
+        ("proposal_ack_creation_latency", &measures.proposal_ack_creation_latency, Unit::Plain),
+        ("proposal_latency", &measures.proposal_latency, Unit::Plain),
         ("om_proposal_process_time_ms", &NEVER, Unit::Plain),
         ("sync_processor_queue_and_flush_time_ms", &log.queue_and_flush_time, Unit::Micros),
         ("propagation_latency", &measures.propagation_latency, Unit::Plain),
@@ -335,6 +338,9 @@ pub fn mntr(figures: &Figures<'_>) -> String {
     let mut text = format!("zk_version\t{}\nzk_server_state\t{}\n", figures.version, figures.state.name());
     if let Some(state) = figures.state.peer_state() {
         write_line(&mut text, "", "peer_state", state);
+    }
+    if let Some(leader) = figures.gauges.observed {
+        write_line(&mut text, "", "observer_master_id", leader);
     }
     for Metric { name, key, value } in metrics(figures) {
         let name = match key {

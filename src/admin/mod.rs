@@ -17,6 +17,7 @@ use tracing::warn;
 use metrics::Totals;
 use questions::Questions;
 
+use crate::node::Node;
 use crate::prepare::{QuotaExceeded, QuotaOf, Strictness};
 use crate::server::Shared;
 use crate::session::Mono;
@@ -94,5 +95,7 @@ fn totals(shared: &Shared) -> Totals {
 fn reset(shared: &Shared) {
     let measured = std::mem::take(&mut *shared.counters.measures.lock());
     shared.admin.before_reset.lock().merge(&measured);
+    // A Node that does not run any more counts nothing.
+    shared.admin.questions.ask(shared, Node::reset_counts);
     *shared.admin.totals_at_reset.lock() = totals(shared);
 }

@@ -1,4 +1,4 @@
-//! What an operator asks that only the Node knows: its thread answers between two rounds.
+//! What an operator asks of the Node itself: its thread answers between two rounds.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::node::Node;
 use crate::server::Shared;
 
-type Question = Box<dyn FnOnce(&Node) + Send>;
+type Question = Box<dyn FnOnce(&mut Node) + Send>;
 
 /// Bounded by the connections, which ask one question each and wait.
 #[derive(Default)]
@@ -21,7 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Questions {
     /// Waits for the Node's answer; `None` if it does not run any more. `look` only copies what it needs.
-    pub fn ask<T: Send + 'static>(&self, shared: &Shared, look: impl FnOnce(&Node) -> T + Send + 'static) -> Option<T> {
+    pub fn ask<T: Send + 'static>(
+        &self,
+        shared: &Shared,
+        look: impl FnOnce(&mut Node) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.waiting.lock().push(Box::new(move |node| {
             // Who asked may have given up.
@@ -32,7 +36,7 @@ impl Questions {
     }
 
     /// Called by the Node's thread.
-    pub fn answer(&self, node: &Node) {
+    pub fn answer(&self, node: &mut Node) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         for question in waiting {
             question(node);

@@ -75,17 +75,16 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, stream: TcpStream) {
     // The last of both halves closes it.
     drop((input, output));
     task.leave_line().await;
-    let held_back = task.held_back.len();
     conn.state.lock().phase = Phase::Closed;
     count_end(&shared, &conn, why);
     // Nobody adds a watch for a closed connection, so these are all.
     shared.watches.lock().remove_conn(conn.id);
     shared.registry.remove(&conn);
-    let unanswered = conn.state.lock().gate.len();
-    shared.on_finished(unanswered);
-    if let Some(slots) = &shared.slots {
-        slots.give_back(held_back);
-    }
+    let unanswered = {
+        let state = conn.state.lock();
+        shared.on_finished(state.gate.len() - state.parked);
+        state.gate.len()
+    };
     let session = conn.session();
     if session != SessionId::NONE {
         let touched = conn.take_touch(shared.clock.mono());
@@ -247,7 +246,14 @@ impl Task<'_> {
                 Event::Turn(turn) => self.on_turn(turn),
                 // What came together with the ConnectRequest waits until there is a session.
                 Event::Woken if !self.inbox.is_empty() => self.understand(),
-                Event::Woken | Event::Written(Ok(1..)) => continue,
+                Event::Written(Ok(1..)) => {
+                    // Its pings wait unread behind what it has still to take, and who takes that lives.
+                    if !may_read {
+                        self.conn.touch(self.shared.clock.mono());
+                    }
+                    continue;
+                }
+                Event::Woken => continue,
                 Event::Read(_) | Event::Written(_) => return End::Gone,
             };
             self.hand_in();
@@ -270,6 +276,7 @@ impl Task<'_> {
         let mut state = self.conn.state.lock();
         if self.sending.is_empty() {
             self.sending = std::mem::take(&mut state.out);
+            state.events = 0;
         }
         let unread = self.sending.len() + state.out.len();
         let under_way = state.gate.len() + self.line.as_ref().map_or(0, Line::len);
@@ -297,6 +304,7 @@ impl Task<'_> {
     fn catch_up(&mut self) -> Result<(), End> {
         let (shared, now) = (self.shared, self.shared.clock.mono());
         let (mut replies, mut answered) = (Replies::default(), 0);
+        let finished;
         {
             let tree = shared.tree.read();
             let mut state = self.conn.state.lock();
@@ -308,13 +316,17 @@ impl Task<'_> {
                 answer_on_the_spot(shared, self.conn, &mut state, &mut replies, &tree, lock, now, (asked, request));
                 answered += 1;
             }
+            finished = state.unpark(answered);
         }
-        shared.on_finished(answered);
+        shared.on_finished(finished);
         shared.counters.sent.fetch_add(answered as u64, Ordering::Relaxed);
         if !replies.is_empty() {
             shared.counters.measures.lock().add_replies(&replies);
         }
         let held_back = std::mem::take(&mut self.held_back);
+        if let Some(slots) = &shared.slots {
+            slots.take_back(held_back.len());
+        }
         self.handle(held_back, now)
     }
 
@@ -578,6 +590,10 @@ impl Task<'_> {
         let Self { shared, conn, inputs, leaving, held_back, .. } = self;
         // What came later waits behind what waits.
         if !held_back.is_empty() {
+            // What waits for its own client keeps no slot from others.
+            if let Some(slots) = &shared.slots {
+                slots.give_back(asking.len());
+            }
             held_back.extend(asking);
             return Ok(());
         }
@@ -679,7 +695,7 @@ impl Task<'_> {
         shared.counters.sent.fetch_add(answered, Ordering::Relaxed);
         shared.counters.outstanding.fetch_add(waiting, Ordering::Relaxed);
         if let Some(slots) = &shared.slots {
-            slots.give_back(handled - waiting);
+            slots.give_back(came - waiting);
         }
         if !replies.is_empty() {
             shared.counters.measures.lock().add_replies(&replies);

@@ -67,7 +67,12 @@ pub struct State {
     pub rests: bool,
     /// Replies and events in order, not yet handed to the socket.
     pub out: BytesMut,
+    /// Bytes of events in it.
+    pub events: usize,
     pub gate: Gate<(Asked, OnTheSpot), Asked>,
+    /// Of what is in the gate, so many wait for nothing but their own client, which does not read: that is no work of
+    /// the server's which others should make way for.
+    pub parked: usize,
     pub identities: Arc<[Identity]>,
     pub stats: ConnStats,
     /// The ConnectRequest had the readOnly byte.
@@ -89,6 +94,22 @@ impl State {
         }
     }
 
+    /// What is next in the gate waits for the client alone, and so does all behind it. How many are so by now that were
+    /// not before.
+    pub fn park(&mut self) -> usize {
+        let all = if self.gate.is_read_next() { self.gate.len() } else { 0 };
+        let more = all.saturating_sub(self.parked);
+        self.parked += more;
+        more
+    }
+
+    /// `answered` of those that were next in the gate are out of it. How many of them still count as the server's work.
+    pub fn unpark(&mut self, answered: usize) -> usize {
+        let parked = self.parked.min(answered);
+        self.parked -= parked;
+        answered - parked
+    }
+
     /// Whether all that is queued went out and the task need not hear of it.
     fn send_at_once(&mut self) -> bool {
         let Some(socket) = self.socket.as_ref().filter(|_| self.rests && self.phase == Phase::Open) else {
@@ -101,6 +122,7 @@ impl State {
             return false;
         }
         self.out = BytesMut::new();
+        self.events = 0;
         !self.gate.is_read_next()
     }
 
@@ -197,6 +219,8 @@ impl Conn {
                 socket: None,
                 rests: false,
                 out: BytesMut::new(),
+                events: 0,
+                parked: 0,
                 gate: Gate::default(),
                 identities: crate::node::initial_identities(&address),
                 stats: ConnStats::default(),

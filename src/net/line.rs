@@ -31,17 +31,32 @@ pub struct Slots {
     pub rules: RequestThrottle,
     free: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Taken when none was free: so many are not given back.
+    owed: AtomicUsize,
 }
 
 impl Slots {
     /// `None` if any number of requests may be in process.
     pub fn new(rules: RequestThrottle) -> Option<Self> {
         let max = (rules.max_requests? as usize).min(Semaphore::MAX_PERMITS);
-        Some(Self { rules, free: Arc::new(Semaphore::new(max)), waiting: AtomicUsize::new(0) })
+        Some(Self {
+            rules,
+            free: Arc::new(Semaphore::new(max)),
+            waiting: AtomicUsize::new(0),
+            owed: AtomicUsize::new(0),
+        })
     }
 
     pub fn give_back(&self, slots: usize) {
-        self.free.add_permits(slots);
+        let owed =
+            self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| Some(owed.saturating_sub(slots)));
+        self.free.add_permits(slots.saturating_sub(owed.expect("always a value")));
+    }
+
+    /// For requests that had given theirs back: at once, though others may have them now. They are of one connection.
+    pub fn take_back(&self, slots: usize) {
+        let had = self.free.forget_permits(slots);
+        self.owed.fetch_add(slots - had, Ordering::Relaxed);
     }
 
     /// Requests in all lines.

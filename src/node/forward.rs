@@ -16,9 +16,10 @@ use jute::records::data::Id;
 
 use super::input::{Now, Raw};
 use super::member::Role;
-use super::{Asked, Deliver, Duty, Effect, Node, Origin, reply};
+use super::{Asked, Deliver, Duty, Effect, InFlight, Node, Origin, reply};
 use crate::acl::Identity;
 use crate::id::{ConnId, SessionId, Zxid};
+use crate::planted::{self, Bug};
 use crate::proto::request::Write;
 use crate::proto::{ErrorCode, op};
 use crate::session::{self, Mono};
@@ -64,10 +65,16 @@ struct Revalidation {
 #[derive(Debug)]
 struct PendingSync {
     conn: ConnId,
-    xid: i32,
-    path: Option<Text>,
+    then: Then,
     /// What must show; known once the leader has answered.
     shows: Option<Zxid>,
+}
+
+/// What comes when all shows that must.
+#[derive(Debug)]
+enum Then {
+    Answer { xid: i32, path: Option<Text> },
+    Attach { session: SessionId, timeout_ms: i32 },
 }
 
 impl Forwarding {
@@ -145,7 +152,7 @@ impl Node {
         }
         // What a quorum has may be answered elsewhere before our own log has it, and so before it shows here.
         let shows = (self.duty == Duty::Order).then_some(self.last_prepared);
-        self.forwarding.syncs.push_back(PendingSync { conn, xid, path, shows });
+        self.forwarding.syncs.push_back(PendingSync { conn, then: Then::Answer { xid, path }, shows });
         if shows.is_some() {
             return;
         }
@@ -201,11 +208,30 @@ impl Node {
         if !valid {
             return effects.push(Effect::Refused { conn });
         }
+        self.forwarding.touched.insert(session, timeout_ms);
+        self.attach(conn, session, timeout_ms, effects);
+    }
+
+    /// A session that lives speaks through this connection from now on. What its former one has still under way here
+    /// comes first: a client that asks whether its create has succeeded must not be answered before it does. (Java has
+    /// one queue for a session, whatever its connection: `CommitProcessor`.)
+    pub(super) fn attach(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32, effects: &mut Vec<Effect>) {
         if let Some(old) = self.attached.insert(session, conn) {
             effects.push(Effect::Close { conn: old });
         }
-        self.forwarding.touched.insert(session, timeout_ms);
-        effects.push(Effect::Attached { conn, session, timeout_ms });
+        let is_forwarded = self.forwarding.requests.contains_key(&session);
+        let own = |in_flight: &&InFlight| in_flight.logged.header.session == session;
+        let shows = self.in_flight.iter().rev().find(own).map(|last| last.logged.header.zxid);
+        if !is_forwarded && shows.is_none() || planted::is(Bug::AttachOvertakes) {
+            return effects.push(Effect::Attached { conn, session, timeout_ms });
+        }
+        // The leader may have refused some of it, and says so to nobody: it is done with all that it was sent before.
+        let shows = shows.filter(|_| !is_forwarded);
+        self.forwarding.syncs.push_back(PendingSync { conn, then: Then::Attach { session, timeout_ms }, shows });
+        if is_forwarded {
+            let body = Bytes::from_static(b"\0\0\0\x01/");
+            self.ask(Forwarded { session: session.0, cxid: 0, op: op::SYNC, body, identities: Some(Vec::new()) });
+        }
     }
 
     /// The oldest sync has its answer, and everything that it must show is applied.
@@ -215,11 +241,22 @@ impl Node {
     }
 
     /// Answers the syncs that now show what they must.
-    pub(super) fn answer_syncs(&mut self, tree: &Tree, watches: &mut WatchTable, deliver: &mut impl Deliver) {
+    pub(super) fn answer_syncs(
+        &mut self,
+        tree: &Tree,
+        watches: &mut WatchTable,
+        deliver: &mut impl Deliver,
+        effects: &mut Vec<Effect>,
+    ) {
         let zxid = tree.last_zxid();
         while self.is_sync_due() {
-            let sync = self.forwarding.syncs.pop_front().expect("one is due");
-            deliver.answer(sync.conn, tree, watches, |out| reply::write_sync(out, sync.xid, zxid, sync.path.as_ref()));
+            let PendingSync { conn, then, .. } = self.forwarding.syncs.pop_front().expect("one is due");
+            match then {
+                Then::Answer { xid, path } => {
+                    deliver.answer(conn, tree, watches, |out| reply::write_sync(out, xid, zxid, path.as_ref()));
+                }
+                Then::Attach { session, timeout_ms } => effects.push(Effect::Attached { conn, session, timeout_ms }),
+            }
         }
     }
 }

@@ -90,10 +90,7 @@ impl Node {
                 effects.push(Effect::Refused { conn });
                 return true;
             }
-            if let Some(old) = self.attached.insert(session, conn) {
-                effects.push(Effect::Close { conn: old });
-            }
-            effects.push(Effect::Attached { conn, session, timeout_ms });
+            self.attach(conn, session, timeout_ms, effects);
             return true;
         }
         if self.duty == Duty::ReadOnly {

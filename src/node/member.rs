@@ -9,6 +9,7 @@
 //!
 //! Java: `QuorumPeer`; quorum-protocol 1.5, 1.6.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,12 +19,13 @@ use super::input::{Now, PeerInput, Truncation};
 use super::local::LocalRules;
 use super::stats::{LeadingStats, MemberCounts, RoleKind, RoleStats};
 use super::{Announce, Deliver, Duty, InFlight, Node};
-use crate::config::{MultiAddress, Role as MemberRole, parse_members};
+use crate::config::{Membership, MultiAddress, Role as MemberRole, parse_members};
 use crate::election::{self, Election, ElectionRules, OwnHistory, PeerState, Vote};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::journal;
 use crate::planted::{self, Bug};
 use crate::session::Mono;
+use crate::stats::Runs;
 use crate::storage::epoch::{EpochFile, Epochs};
 use crate::tree::digest::DigestCheck;
 use crate::tree::{Tree, Unwatched};
@@ -103,6 +105,8 @@ pub(super) struct Member {
     /// When the election began, and how long the last one took.
     looking_since: Mono,
     election_ms: i64,
+    /// Since when it serves nobody.
+    unavailable_since: Option<Mono>,
     pub(super) counts: MemberCounts,
     leading_since: Mono,
     /// When to hear of clients again.
@@ -147,6 +151,7 @@ impl Member {
             starting: None,
             looking_since: now,
             election_ms: 0,
+            unavailable_since: Some(now),
             counts: MemberCounts::default(),
             leading_since: now,
             next_touch: now,
@@ -196,11 +201,40 @@ impl Member {
             }
             _ => None,
         };
-        RoleStats { kind, epochs: self.epochs, counts: self.counts, last_logged: self.history.last(), leading }
+        let mut counts = self.counts;
+        if let Role::Leading(leader) = &self.role {
+            counts.syncs.merge(&leader.sync_counts());
+        }
+        let leader = match &self.role {
+            Role::Learning(learner) => Some(learner.leader()),
+            _ => None,
+        };
+        RoleStats { kind, epochs: self.epochs, counts, last_logged: self.history.last(), leading, leader }
+    }
+
+    pub fn reset_counts(&mut self) {
+        self.counts = MemberCounts::default();
+        if let Role::Leading(leader) = &mut self.role {
+            leader.reset_counts();
+        }
+    }
+
+    /// An attempt to be brought up to date has come to its end.
+    fn count_sync(&mut self, began: Option<Mono>, now: Mono) {
+        let took = match self.rules.role {
+            MemberRole::Participant => &mut self.counts.follower_sync_ms,
+            MemberRole::Observer => &mut self.counts.observer_sync_ms,
+        };
+        began.into_iter().for_each(|began| took.add(now - began));
     }
 }
 
 impl Node {
+    /// The list of members that the ensemble goes by; `None` standalone.
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        self.member.as_ref().map(|member| &member.rules.leader.membership)
+    }
+
     /// The role, and where its wishes go.
     pub(super) fn role(&mut self) -> Option<(&mut Role, &mut Vec<zab::Effect>)> {
         self.member.as_mut().map(|member| (&mut member.role, &mut member.out))
@@ -341,8 +375,12 @@ impl Node {
         }
     }
 
-    pub(super) fn on_member_durable(&mut self, now: Now) {
+    /// The log holds what stands behind `before` by now.
+    pub(super) fn on_member_durable(&mut self, now: Now, before: Zxid) {
         let Some(member) = self.member.as_mut() else { return };
+        if member.rules.role == MemberRole::Participant {
+            add_ages(&mut self.ages.acknowledged, &self.in_flight, before, self.durable, now);
+        }
         match &mut member.role {
             Role::Leading(leader) => leader.on_durable(self.durable, &mut member.out),
             Role::Learning(learner) => learner.on_durable(now.mono, self.durable, &mut member.out),
@@ -432,9 +470,15 @@ impl Node {
         journal::write_payload(&entry.txn, &mut self.batch);
         assert!(entry.zxid > self.last_prepared, "{} is to be logged after {}", entry.zxid, self.last_prepared);
         self.last_prepared = entry.zxid;
-        self.in_flight.push_back(InFlight { logged, origin: None });
         let member = self.member.as_mut().expect("only a learner appends");
-        member.counts.proposals_received += 1;
+        if member.rules.role == MemberRole::Participant {
+            add_age(&mut self.ages.proposed, &logged, now);
+        }
+        self.in_flight.push_back(InFlight { logged, origin: None });
+        // Not what brings it up to date.
+        if member.rules.role == MemberRole::Participant && self.duty == Duty::Forward {
+            member.counts.proposals_received += 1;
+        }
         member.history.push(entry);
     }
 
@@ -531,17 +575,24 @@ impl Node {
             zab::Effect::Committed { zxid } => {
                 assert!(zxid <= self.last_prepared, "{zxid} is committed, but {} is the last", self.last_prepared);
                 let news = (zxid.0 - self.committed.0.max(Zxid::new(zxid.epoch(), 0).0)).max(0) as u64;
+                let before = self.committed;
                 self.committed = self.committed.max(zxid);
                 let member = self.member();
-                match member.role {
-                    Role::Leading(_) => member.counts.committed += news,
-                    _ => member.counts.commits_received += news,
-                }
+                let is_leader = matches!(member.role, Role::Leading(_));
+                let count = if is_leader { &mut member.counts.committed } else { &mut member.counts.commits_received };
+                *count += news;
+                let ages = if is_leader { &mut self.ages.agreed } else { &mut self.ages.committed };
+                add_ages(ages, &self.in_flight, before, self.committed, now);
             }
             zab::Effect::Serve { epoch, committed } => {
                 self.committed = self.committed.max(committed);
-                self.member().is_blank = false;
-                self.member().starting = Some(Start { duty: Duty::Forward, epoch });
+                let member = self.member();
+                member.is_blank = false;
+                if let Role::Learning(learner) = &mut member.role {
+                    let began = learner.take_sync_began();
+                    member.count_sync(began, now.mono);
+                }
+                member.starting = Some(Start { duty: Duty::Forward, epoch });
             }
             zab::Effect::FromLearner { link, from: _, message } => self.on_learner(now, tree, link, message, effects),
             zab::Effect::FromLeader(message) => self.on_leader(now, message, effects),
@@ -622,7 +673,9 @@ impl Node {
         self.stop_serving(effects);
         let member = self.member.as_mut().expect("only a member elects");
         member.election_ms = now.mono - member.looking_since;
-        member.counts.election_ms.add(member.election_ms);
+        if member.rules.role == MemberRole::Participant {
+            member.counts.election_ms.add(member.election_ms);
+        }
         if vote.leader != member.rules.me {
             return self.begin_learner(now, vote.leader, Want::Cheapest, effects);
         }
@@ -697,8 +750,12 @@ impl Node {
                 member.role = role;
                 return;
             }
-            Role::Leading(_) => effects.push(Effect::Peer(PeerEffect::StopListening)),
-            Role::Learning(learner) => {
+            Role::Leading(leader) => {
+                member.counts.syncs.merge(&leader.sync_counts());
+                effects.push(Effect::Peer(PeerEffect::StopListening));
+            }
+            Role::Learning(mut learner) => {
+                member.count_sync(learner.take_sync_began(), now.mono);
                 // No election: an ACKEPOCH that asks for a snapshot is not counted, and a leader that is still to be
                 // found may need it (see the fault).
                 member.again = matches!(fault, Fault::NoBase(_)).then(|| learner.leader());
@@ -708,6 +765,7 @@ impl Node {
         }
         member.received = None;
         member.starting = None;
+        member.unavailable_since.get_or_insert(now.mono);
         // What it still wished for is nobody's wish any more.
         member.out.clear();
         if let Fault::Reconfigured(why) = &fault {
@@ -737,6 +795,12 @@ impl Node {
     ) {
         let member = self.member.as_mut().expect("asked before");
         let Start { duty, epoch } = member.starting.take().expect("asked before");
+        if let Some(since) = member.unavailable_since.take() {
+            member.counts.unavailable_ms.add(now.mono - since);
+            if duty == Duty::Order {
+                member.counts.leader_unavailable_ms.add(now.mono - since);
+            }
+        }
         let members = &member.rules.leader.membership;
         tree.set_config(&members.to_string(), members.version, now.wall_ms, announce);
         member.election.on_epoch(epoch);
@@ -796,5 +860,20 @@ impl Node {
         rules.leader.config_text = Bytes::from(theirs.to_string());
         rules.leader.membership = theirs.clone();
         member.election.set_membership(theirs);
+    }
+}
+
+/// Adds how old the transactions behind `after` are, up to `upto`.
+fn add_ages(ages: &mut Runs, in_flight: &VecDeque<InFlight>, after: Zxid, upto: Zxid, now: Now) {
+    let first = in_flight.partition_point(|in_flight| in_flight.logged.header.zxid <= after);
+    let aged = in_flight.range(first..).take_while(|in_flight| in_flight.logged.header.zxid <= upto);
+    aged.for_each(|in_flight| add_age(ages, &in_flight.logged, now));
+}
+
+/// A clock that is behind the leader's says nothing.
+fn add_age(ages: &mut Runs, logged: &Logged, now: Now) {
+    let age = now.wall_ms - logged.header.time;
+    if age >= 0 {
+        ages.add(age);
     }
 }

@@ -38,7 +38,7 @@ use crate::prepare::{Context, PrepareRules, Preparer};
 use crate::proto::ErrorCode;
 use crate::proto::request::Write;
 use crate::session::{self, Liveness, Mono, SessionIds, SessionTable};
-use crate::stats::{Namespaces, Runs};
+use crate::stats::{Ages, Namespaces, Runs};
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::{Outcome, Tree, Witness};
 use crate::txn::{Header, Logged, Txn};
@@ -142,6 +142,10 @@ pub struct Node {
     created: Runs,
     /// What those wrote.
     written: Namespaces,
+    /// Of a member's transactions, since the shell last asked.
+    ages: Ages,
+    /// Requests that got a place in the order, since then.
+    prepared: u64,
 }
 
 impl Node {
@@ -177,6 +181,8 @@ impl Node {
             stats: NodeStats::default(),
             created: Runs::default(),
             written: Namespaces::default(),
+            ages: Ages::default(),
+            prepared: 0,
         }
     }
 
@@ -223,6 +229,23 @@ impl Node {
     /// The times of the transactions applied since the last call, and the bytes that they wrote.
     pub fn take_applied(&mut self) -> (Runs, Namespaces) {
         (std::mem::take(&mut self.created), std::mem::take(&mut self.written))
+    }
+
+    /// How many requests were prepared since the last call: clients', learners', and its own.
+    pub fn take_prepared(&mut self) -> u64 {
+        std::mem::take(&mut self.prepared)
+    }
+
+    /// What [`Node::stats`] counts of a member starts from zero.
+    pub fn reset_counts(&mut self) {
+        if let Some(member) = &mut self.member {
+            member.reset_counts();
+        }
+    }
+
+    /// How old a member's transactions were at each of their stages since the last call; `None` standalone.
+    pub fn take_ages(&mut self) -> Option<Ages> {
+        self.member.as_ref().map(|_| std::mem::take(&mut self.ages))
     }
 
     pub fn sessions(&self) -> &SessionTable {
@@ -274,8 +297,9 @@ impl Node {
             Input::Time { touched } => self.on_time(now, tree, &touched, effects),
             Input::Durable(zxid) => {
                 assert!(zxid <= self.last_prepared, "{zxid} is durable, but {} is the last", self.last_prepared);
+                let before = self.durable;
                 self.durable = self.durable.max(zxid);
-                self.on_member_durable(now);
+                self.on_member_durable(now, before);
             }
             Input::LogFull => self.on_log_full(now, tree, effects),
             Input::LogRoom => {
@@ -335,10 +359,7 @@ impl Node {
             return effects.push(Effect::Refused { conn });
         }
         self.owners.set(session, Owner::Here);
-        if let Some(old) = self.attached.insert(session, conn) {
-            effects.push(Effect::Close { conn: old });
-        }
-        effects.push(Effect::Attached { conn, session, timeout_ms });
+        self.attach(conn, session, timeout_ms, effects);
     }
 
     fn on_write(&mut self, now: Now, tree: &Tree, asked: Asked, write: &Write, effects: &mut Vec<Effect>) {
@@ -371,6 +392,7 @@ impl Node {
         let zxid = self.next_zxid();
         let time = now.wall_ms;
         let context = Context { session, identities, zxid, time, session_check: check, internal: false };
+        self.prepared += 1;
         let txn = self.preparer.prepare(tree, &context, write);
         let exceeded = self.preparer.take_exceeded();
         effects.extend(exceeded.map(|exceeded| Effect::Notice(Notice::QuotaExceeded(exceeded))));
@@ -461,6 +483,7 @@ impl Node {
             session_check: Ok(()),
             internal: true,
         };
+        self.prepared += 1;
         let txn = self.preparer.prepare(tree, &context, write);
         self.propose(now, session, 0, txn, None, tree);
     }
@@ -534,11 +557,11 @@ impl Node {
         let settled = self.settled();
         for _ in 0..limit {
             // A sync shows what was committed before it, and comes before what was not.
-            self.answer_syncs(tree, watches, deliver);
+            self.answer_syncs(tree, watches, deliver, effects);
             let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= settled) else { break };
             self.apply_one(next, tree, watches, deliver, effects);
         }
-        self.answer_syncs(tree, watches, deliver);
+        self.answer_syncs(tree, watches, deliver, effects);
         self.leave_if_diverged(now, tree, effects);
         if self.may_begin_to_serve() {
             let zxid = tree.last_zxid();

@@ -20,6 +20,9 @@ use crate::proto::{ErrorCode, op};
 use crate::tree::{NodeRef, Tree};
 use crate::watch::{EventType, Table, WatchTable, WatcherType};
 
+/// Bytes of a multiRead's reply at most, but for the last of its operations.
+const MULTI_READ_MOST: usize = 128 << 20;
+
 /// Who reads.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
@@ -100,8 +103,12 @@ pub fn answer<W: DerefMut<Target = WatchTable>>(
         Read::MultiRead(ops) => match ops {
             Err(error) => Err(*error),
             Ok(ops) => {
-                write_frame(out, &header, |w| at.multi_read(w, ops));
-                Ok(())
+                let mut read = Ok(());
+                write_frame(out, &header, |w| read = at.multi_read(w, ops));
+                if read.is_err() {
+                    out.truncate(start);
+                }
+                read
             }
         },
         Read::SetWatches(set) => at.set_watches(out, set, watches).map(|()| write_header(out, xid, zxid, 0)),
@@ -213,9 +220,14 @@ impl<'a> Place<'a> {
         Ok((list, node))
     }
 
-    /// Each operation by itself: an error is that one's result.
-    fn multi_read(&self, w: &mut Writer<'_>, ops: &[MultiReadOp]) {
+    /// Each operation by itself: an error is that one's result. A few bytes of a request may ask for all of a znode
+    /// again and again, so what is too much as a whole is an error of the whole.
+    fn multi_read(&self, w: &mut Writer<'_>, ops: &[MultiReadOp]) -> Result<(), ErrorCode> {
+        let most = w.len() + self.reader.max_reply.min(MULTI_READ_MOST);
         for read in ops {
+            if w.len() > most {
+                return Err(ErrorCode::Marshalling);
+            }
             let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = read;
             match (read, self.readable(path)) {
                 (_, Err(error)) => {
@@ -235,6 +247,7 @@ impl<'a> Place<'a> {
             }
         }
         MULTI_END.write(w);
+        Ok(())
     }
 
     /// Arms each watch, or says at once what happened since `relative_zxid` (client-protocol 6.6).

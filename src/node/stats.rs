@@ -1,9 +1,10 @@
 //! What a Node counts; `admin` gives the numbers Java's names.
 
-use crate::id::Zxid;
+use crate::id::{ServerId, Zxid};
 use crate::session::Mono;
 use crate::stats::Summary;
 use crate::storage::epoch::Epochs;
+use crate::zab::leader::SyncCounts;
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct NodeStats {
@@ -33,6 +34,8 @@ pub struct RoleStats {
     pub last_logged: Zxid,
     /// `None` unless it leads.
     pub leading: Option<LeadingStats>,
+    /// Whom it follows or observes.
+    pub leader: Option<ServerId>,
 }
 
 /// What a member has done since the start.
@@ -40,14 +43,23 @@ pub struct RoleStats {
 pub struct MemberCounts {
     /// Elections begun.
     pub looking: u64,
-    /// How long those took that came to an end.
+    /// How long those took that came to an end; an observer has none of its own.
     pub election_ms: Summary,
+    /// How long it served nobody, from the start or from the end of a role until it served in another one.
+    pub unavailable_ms: Summary,
+    /// Those of them at whose end it led.
+    pub leader_unavailable_ms: Summary,
+    /// As a leader: how it brought learners up to date.
+    pub syncs: SyncCounts,
+    /// How long a leader took to bring this server up to date, or to fail.
+    pub follower_sync_ms: Summary,
+    pub observer_sync_ms: Summary,
     /// As a leader.
     pub proposed: u64,
     pub committed: u64,
     /// Of learners' sessions.
     pub revalidated: u64,
-    /// As a learner.
+    /// As a follower, when it was up to date.
     pub proposals_received: u64,
     pub commits_received: u64,
 }

@@ -88,7 +88,7 @@ pub struct Preparer {
 
 impl Preparer {
     pub fn new(rules: PrepareRules, tree: &Tree) -> Self {
-        let mut overlay = Overlay::default();
+        let mut overlay = Overlay::new(tree.seed());
         overlay.reset(tree);
         Self { rules, overlay, exceeded: Vec::new() }
     }

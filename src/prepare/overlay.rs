@@ -34,7 +34,7 @@ struct Entry {
     node: Option<Pending>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Overlay {
     newest: HashMap<Text, Entry, foldhash::fast::FixedState>,
     /// Every change in order, so that it can be dropped once it is applied.
@@ -50,6 +50,18 @@ pub struct Overlay {
 }
 
 impl Overlay {
+    /// `seed` keys the hash: clients choose paths.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            newest: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            queue: VecDeque::new(),
+            undo: Vec::new(),
+            digest: 0,
+            digest_before: 0,
+            queued: 0,
+        }
+    }
+
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -69,7 +81,7 @@ impl Overlay {
 
     /// Nothing is prepared: everything is as the tree has it.
     pub fn reset(&mut self, tree: &Tree) {
-        *self = Self { digest: tree.digest(), queued: self.queued, ..Self::default() };
+        *self = Self { digest: tree.digest(), queued: self.queued, ..Self::new(tree.seed()) };
     }
 
     /// The node as it will be, if it will be there.

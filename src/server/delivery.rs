@@ -28,6 +28,8 @@ pub struct Delivery<'a> {
     now: Mono,
     replies: Replies,
     answered: u64,
+    /// Requests that were not answered, because their client does not read.
+    parked: usize,
     /// Events, and answers to ConnectRequests.
     events: u64,
 }
@@ -36,7 +38,7 @@ impl<'a> Delivery<'a> {
     pub fn new(shared: &'a Shared, woken: &'a mut Vec<Arc<Conn>>) -> Self {
         let conns = shared.registry.lock();
         let now = shared.clock.mono();
-        Self { shared, conns, woken, now, replies: Replies::default(), answered: 0, events: 0 }
+        Self { shared, conns, woken, now, replies: Replies::default(), answered: 0, parked: 0, events: 0 }
     }
 
     fn with(&mut self, conn: ConnId, act: impl FnOnce(&Conn, &mut State, &mut Replies)) {
@@ -53,14 +55,14 @@ impl Drop for Delivery<'_> {
         let counters = &self.shared.counters;
         counters.measures.lock().add_replies(&self.replies);
         counters.sent.fetch_add(self.answered + self.events, Ordering::Relaxed);
-        self.shared.on_finished(self.answered as usize);
+        self.shared.on_finished(self.answered as usize + self.parked);
     }
 }
 
 impl Deliver for Delivery<'_> {
     fn answer(&mut self, conn: ConnId, tree: &Tree, watches: &mut WatchTable, reply: impl FnOnce(&mut BytesMut)) {
         let (shared, now) = (self.shared, self.now);
-        let mut answered = 0;
+        let (mut answered, mut parked) = (0, 0);
         let watches = RefCell::new(watches);
         self.with(conn, |conn, state, replies| {
             let asked = state.gate.on_write_answered();
@@ -86,8 +88,10 @@ impl Deliver for Delivery<'_> {
                 let lock = || RefMut::map(watches.borrow_mut(), |table| &mut **table);
                 answer_on_the_spot(shared, conn, state, replies, tree, lock, now, (asked, request));
             }
+            parked = state.park();
         });
         self.answered += answered;
+        self.parked += parked;
     }
 
     fn event(&mut self, conn: ConnId, zxid: Zxid, event: EventType, path: &str, acl: &[Acl]) {
@@ -97,13 +101,15 @@ impl Deliver for Delivery<'_> {
             if !state.is_sending() || acl::authorise(&shared.acl_rules, acl, &state.identities, acl::READ).is_err() {
                 return;
             }
-            if state.out.len() > MAX_UNREAD_EVENTS {
+            if state.events > MAX_UNREAD_EVENTS {
                 warn!(peer = %conn.peer_text(), "a client does not read its events: its connection is closed");
                 return state.close();
             }
             let start = state.out.len();
             reply::write_event(&mut state.out, zxid, event, path);
-            replies.add_event(state.out.len() - start);
+            let bytes = state.out.len() - start;
+            replies.add_event(bytes);
+            state.events += bytes;
             state.stats.sent += 1;
             events += 1;
         });

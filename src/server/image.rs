@@ -1,8 +1,8 @@
 //! The image's thread: keeps the image close behind the tree, writes snapshots from it, and purges.
 //!
 //! It takes the tree's lock for a few hundred nodes at a time, and never while it writes to the disk. An
-//! image that fails is given up: the log and the last snapshot have everything, and the next start builds
-//! it anew.
+//! image that fails is emptied and filled again after a while: the log and the last snapshot have everything, but
+//! without it there are no snapshots, and the log is never purged.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use crate::tree::snapshot::Compression;
 pub enum ImageJob {
     /// The Store has another tree now: the one of this snapshot. The image is empty.
     Replaced(SnapshotId),
-    /// The Store has another tree now, and the image could not be emptied for it.
-    Lost(ImageError),
+    /// The Store has another tree now, the one of this snapshot, and the image could not be emptied for it.
+    Lost(SnapshotId, ImageError),
     /// The Store has another tree now: the one that was read again from the disk.
     Reloaded(Keeper),
     /// The log ends here now; the tree holds nothing behind it.
@@ -72,13 +72,6 @@ impl ImageDesk {
     fn take(&self) -> Vec<ImageJob> {
         std::mem::take(&mut *self.jobs.lock())
     }
-
-    /// Gives back what is still to be done.
-    fn close(&self) -> Vec<ImageJob> {
-        let mut jobs = self.jobs.lock();
-        self.is_staffed.store(false, Ordering::Release);
-        std::mem::take(&mut *jobs)
-    }
 }
 
 /// Where a snapshot for a learner goes.
@@ -108,6 +101,9 @@ struct Writing {
     /// It is not of this tree any more.
     given_up: Arc<AtomicBool>,
 }
+
+/// What was captured so far is void.
+struct OtherTree;
 
 /// What the thread is started with.
 pub struct ImageTask<I: Image> {
@@ -198,14 +194,53 @@ where
         }
     }
 
-    /// Everything that was of the old tree is forgotten.
-    fn on_other_tree(&mut self) {
+    /// A snapshot that is being written is of a tree or an image that is no more.
+    fn give_up_snapshot(&mut self) {
         if let Some(Writing { thread, given_up, .. }) = self.writing.take() {
             given_up.store(true, Ordering::Relaxed);
             // Its file was never given a name, and the next one replaces it.
             let _ = thread.join().expect("the snapshot's thread does not panic");
+            self.upkeep.schedule.on_snapshot(0);
         }
         self.purging = false;
+    }
+
+    /// Does what others asked for. `None`: the tree is the same as before.
+    fn take_jobs(&mut self, shared: &Shared, wanted: &mut Vec<LinkId>) -> Result<Option<OtherTree>, ImageError> {
+        let (mut other, mut lost) = (None, None);
+        for job in shared.image.take() {
+            match job {
+                ImageJob::Send(link) => wanted.push(link),
+                ImageJob::Truncated(last) => self.keeper.on_truncated(last),
+                ImageJob::Reloaded(keeper) => {
+                    self.give_up_snapshot();
+                    self.keeper = keeper;
+                    other = Some(OtherTree);
+                }
+                ImageJob::Replaced(id) => {
+                    self.on_replaced(id);
+                    (other, lost) = (Some(OtherTree), None);
+                }
+                ImageJob::Lost(id, error) => {
+                    self.on_replaced(id);
+                    lost = Some(error);
+                }
+            }
+        }
+        lost.map_or(Ok(other), Err)
+    }
+
+    fn on_replaced(&mut self, id: SnapshotId) {
+        self.give_up_snapshot();
+        self.keeper.on_replaced(id);
+        self.upkeep.schedule.on_snapshot(id.len);
+    }
+
+    /// Learners don't wait for an image that is not there.
+    fn send_tree(&self, links: &mut Vec<LinkId>) {
+        if let Some(learners) = &self.learners {
+            links.drain(..).for_each(|link| learners.send_tree(link));
+        }
     }
 
     /// Streams the image, which holds the present state.
@@ -279,26 +314,80 @@ fn unhurried(given_up: Arc<AtomicBool>) -> impl Fn() -> bool {
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Runs until the server stops; then brings the image up to date.
-pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>)
+/// How long an image that has failed is left alone: as long as a disk may take to have room again, and longer if it
+/// soon fails again.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Runs until the server stops; then brings the image up to date. `missing` says why there is none yet.
+pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<ImageError>)
 where
     I::View: Send + 'static,
 {
     yield_to_requests();
-    let mut wanted = Vec::new();
-    if let Err(error) = keep(shared, queue, &mut task, &mut wanted) {
+    let (mut wanted, mut wait, mut since) = (Vec::new(), FIRST_WAIT, Instant::now());
+    loop {
+        let kept = missing.take().map_or_else(|| keep(shared, queue, &mut task, &mut wanted), Err);
+        let Err(error) = kept else { return };
+        wait = if since.elapsed() > LONGEST_WAIT { FIRST_WAIT } else { wait };
         error!(
-            "the image can't be written and is given up; snapshots and purges end with it, and the next start builds it \
-             anew: {error}"
+            "the image can't be written; it is emptied and filled again in {wait:?}, and until then no snapshot is \
+             written and nothing purged: {error}"
         );
-        wanted.extend(shared.image.close().into_iter().filter_map(|job| match job {
-            ImageJob::Send(link) => Some(link),
-            _ => None,
-        }));
-        if let Some(learners) = &task.learners {
-            wanted.into_iter().for_each(|link| learners.send_tree(link));
+        if regain(shared, queue, &mut task, &mut wanted, wait).is_none() {
+            return;
         }
+        (wait, since) = ((wait * 2).min(LONGEST_WAIT), Instant::now());
     }
+}
+
+/// Waits, and makes an empty image that lacks everything. `None`: the server stops.
+fn regain<I: Image>(
+    shared: &Shared,
+    queue: &LogQueue,
+    task: &mut ImageTask<I>,
+    wanted: &mut Vec<LinkId>,
+    mut wait: Duration,
+) -> Option<()>
+where
+    I::View: Send + 'static,
+{
+    task.give_up_snapshot();
+    let mut since = Instant::now();
+    while !shared.stopped.load(Ordering::Acquire) {
+        let gate = shared.image.keep_out();
+        // That it could not be emptied is known by now.
+        let _ = task.take_jobs(shared, wanted);
+        task.send_tree(wanted);
+        task.keeper.on_durable(&std::mem::take(&mut *queue.positions.lock()));
+        let applied = {
+            let mut tree = shared.tree.write();
+            tree.forget_changes();
+            tree.last_zxid()
+        };
+        task.keeper.on_applied(applied);
+        task.count(shared, queue);
+        if since.elapsed() >= wait {
+            match task.image.destroy() {
+                Ok(()) => {
+                    let mut next = Some(0);
+                    while let Some(from) = next {
+                        next = shared.tree.write().mark_unsaved(from);
+                    }
+                    task.keeper.on_emptied();
+                    info!("the image is filled again");
+                    return Some(());
+                }
+                Err(error) => {
+                    (wait, since) = ((wait * 2).min(LONGEST_WAIT), Instant::now());
+                    warn!("the image can't be emptied, which is tried again in {wait:?}: {error}");
+                }
+            }
+        }
+        drop(gate);
+        shared.wait_for_stop(LOOK_EVERY);
+    }
+    None
 }
 
 /// `wanted` are the learners that wait for a snapshot.
@@ -318,25 +407,9 @@ where
     loop {
         let stopping = shared.stopped.load(Ordering::Acquire);
         let gate = shared.image.keep_out();
-        for job in shared.image.take() {
-            match job {
-                ImageJob::Send(link) => wanted.push(link),
-                ImageJob::Lost(error) => return Err(error),
-                ImageJob::Truncated(last) => task.keeper.on_truncated(last),
-                ImageJob::Replaced(id) => {
-                    task.keeper.on_replaced(id);
-                    task.upkeep.schedule.on_snapshot(id.len);
-                    task.on_other_tree();
-                    capture = task.keeper.begin();
-                    saved = Zxid(-1);
-                }
-                ImageJob::Reloaded(keeper) => {
-                    task.keeper = keeper;
-                    task.on_other_tree();
-                    capture = task.keeper.begin();
-                    saved = Zxid(-1);
-                }
-            }
+        if let Some(OtherTree) = task.take_jobs(shared, wanted)? {
+            capture = task.keeper.begin();
+            saved = Zxid(-1);
         }
         task.keeper.on_durable(&std::mem::take(&mut *queue.positions.lock()));
         let (applied, unsaved) = {
@@ -399,6 +472,10 @@ fn write<I: Image>(
 ) -> Result<Written, ImageError> {
     let begun_ms = now_ms();
     while capture.take(&mut shared.tree.write()) == Progress::More {
+        if capture.is_filling() && shared.stopped.load(Ordering::Acquire) {
+            // Nobody would wait so long; the next start reads snapshot and log, as this one has.
+            return Ok(Written::Later(capture));
+        }
         capture.arrange();
         if let Some(part) = capture.take_part() {
             task.image.write(&part)?;

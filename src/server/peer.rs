@@ -77,7 +77,10 @@ pub fn carry_out(shared: &Shared, queue: &LogQueue, files: &mut MemberFiles, job
             let Installed { snapshot, last, records, image } = or_die(installed);
             info!("the leader's snapshot 0x{:x} has taken the place of everything before", snapshot.name.zxid);
             replace_tree(shared, *tree);
-            shared.image.ask(image.map_or_else(ImageJob::Lost, |()| ImageJob::Replaced(snapshot)));
+            shared.image.ask(match image {
+                Ok(()) => ImageJob::Replaced(snapshot),
+                Err(error) => ImageJob::Lost(snapshot, error),
+            });
             *queue.positions.lock() = records;
             PeerInput::Installed { last }
         }
@@ -115,6 +118,12 @@ impl Peers {
     /// Where the image's thread sends snapshots.
     pub fn learners(&self) -> LearnerLinks {
         LearnerLinks { shared: self.shared.clone(), links: self.links.clone() }
+    }
+
+    /// The others need not wait until the process is gone.
+    pub fn close(&self) {
+        self.links.stop_listening();
+        self.links.close_all();
     }
 
     /// What was queued goes out.
@@ -169,8 +178,9 @@ impl Peers {
     /// For the next start. A member that cannot write it down still knows it until it ends.
     fn save_config(&self, members: &Membership) {
         let Some(path) = &self.shared.config.path else { return };
+        let me = self.shared.config.ensemble.server_id.expect("a member has a myid");
         let saved = std::fs::read(path).and_then(|text| {
-            let rewritten = config::rewrite(path, &String::from_utf8_lossy(&text), members);
+            let rewritten = config::rewrite(path, &String::from_utf8_lossy(&text), members, me);
             let backup = format!("{path}.bak");
             if !Path::new(&backup).exists() {
                 disk::replace_file(&backup, &text)?;

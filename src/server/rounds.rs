@@ -101,8 +101,7 @@ impl Rounds {
             shared.counters.measures.lock().pauses_ms.add(pause_ms as i64);
         }
         let now = shared.clock.now();
-        let asks = |input: &&Input| matches!(input, Input::Connect { .. } | Input::Write { .. });
-        let (asked, began) = (inputs.iter().filter(asks).count(), Instant::now());
+        let began = Instant::now();
         let mut waiting = inputs.drain(..);
         while let Some(first) = waiting.as_slice().first() {
             if matches!(first, Input::LogFull) {
@@ -121,8 +120,9 @@ impl Rounds {
             }
         }
         drop(waiting);
-        if asked > 0 {
-            shared.counters.measures.lock().on_requests(asked as u64, began.elapsed());
+        let prepared = node.take_prepared();
+        if prepared > 0 {
+            shared.counters.measures.lock().on_requests(prepared, began.elapsed());
         }
         if by == By::NodeThread && now.mono >= node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS) {
             self.last_tick = now.mono;
@@ -143,8 +143,11 @@ impl Rounds {
         hands.flush();
         apply_all(shared, node, now, effects, hands);
         hands.flush();
-        *shared.node_stats.lock() = node.stats();
         shared.admin.questions.answer(node);
+        *shared.node_stats.lock() = node.stats();
+        if let Some(ages) = node.take_ages() {
+            shared.counters.measures.lock().on_aged(&ages);
+        }
         let deadline = node.next_deadline().max(self.last_tick + SHORTEST_TICK_MS);
         let until = (deadline - shared.clock.mono()).max(0) as u64;
         // Without what this round has taken: the process may have stood still in the middle of it.
@@ -160,7 +163,10 @@ pub fn run_node(shared: &Shared, rounds: Rounds) {
         shared.inputs.wait_for_turn();
         if shared.is_stopping() {
             // The turn is not given back.
-            *shared.rounds.lock() = None;
+            let rounds = shared.rounds.lock().take();
+            if let Some(peers) = rounds.and_then(|rounds| rounds.hands.peers) {
+                peers.close();
+            }
             return;
         }
         shared.run_round(By::NodeThread);

@@ -3,13 +3,14 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::image::{ImageTask, Learners, Upkeep};
@@ -35,11 +36,11 @@ use crate::storage::image::{Image, Keeper, Progress};
 use crate::storage::member::{MemberStore, OpenedMember};
 use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{
-    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId, StorageError,
-    recover, write_tree,
+    Disks, ForceSync, ImageError, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId,
+    StorageError, check_directories, recover, write_tree,
 };
-use crate::tree::TreeRules;
 use crate::tree::snapshot::Compression;
+use crate::tree::{Tree, TreeRules};
 use crate::zab::leader::LeaderRules;
 use crate::zab::learner::LearnerRules;
 use crate::zab::packet::FeatureLevel;
@@ -55,6 +56,8 @@ pub const EXIT_INVALID: i32 = 2;
 
 /// What this version can do beyond Java (design.md D16).
 const FEATURE_LEVEL: FeatureLevel = FeatureLevel::CUMULATIVE;
+
+const NO_CLIENT_PORT: &str = "clientPort is not set: nobody could reach this server";
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -73,7 +76,7 @@ pub fn log_notices(notices: &[config::Notice]) {
 pub fn serve(config: Config) -> i32 {
     let started = Instant::now();
     let Some(endpoint) = config.node.client.clone() else {
-        error!("clientPort is not set: nobody could reach this server");
+        error!("{NO_CLIENT_PORT}");
         return EXIT_INVALID;
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -83,6 +86,7 @@ pub fn serve(config: Config) -> i32 {
             return EXIT_UNEXPECTED;
         }
     };
+    let signals = Signals::hear(&runtime);
     log_settings(&config);
     let opened = match Opened::open(&config) {
         Ok(opened) => opened,
@@ -95,7 +99,8 @@ pub fn serve(config: Config) -> i32 {
             return failure.exit_code;
         }
     };
-    let _entered = runtime.enter();
+    signals.is_loading.store(false, Ordering::Release);
+    let entered = runtime.enter();
     let listener = match listen::bind(&endpoint, config.node.client_port_listen_backlog) {
         Ok(listener) => listener,
         Err(error) => {
@@ -104,7 +109,7 @@ pub fn serve(config: Config) -> i32 {
         }
     };
     let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, load_ms, image, snapshots, logs, storage, found } = opened;
+    let Opened { lock: _lock, recovered, load_ms, image, no_image, snapshots, logs, storage, found } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new(config.node.tick_time_ms.into());
     let seed = random_seed();
@@ -135,7 +140,7 @@ pub fn serve(config: Config) -> i32 {
         let (shared, queue) = (shared.clone(), queue.clone());
         move || log::run(&shared, &queue, storage)
     });
-    let image_thread = image.map(|image| {
+    let image_thread = cfg!(feature = "io").then(|| {
         let (shared, queue) = (shared.clone(), queue.clone());
         let retain = shared.config.node.autopurge_retain_count as usize;
         let purge_every = shared.config.node.autopurge_interval_hours.map(|hours| HOUR * hours);
@@ -143,7 +148,7 @@ pub fn serve(config: Config) -> i32 {
         let learners = peers.as_ref().map(|peers| Box::new(peers.learners()) as Box<dyn Learners<_> + Send>);
         let task = ImageTask::new(image, keeper, upkeep, learners);
         shared.image.open();
-        spawn("zooid-image", move || image::run(&shared, &queue, task))
+        spawn("zooid-image", move || image::run(&shared, &queue, task, no_image))
     });
     let rounds =
         Rounds::new(node, Hands { log: queue.clone(), peers, runtime: runtime.handle().clone() }, &shared.clock);
@@ -161,11 +166,13 @@ pub fn serve(config: Config) -> i32 {
         "zooid {} serves on port {port}, {role}", env!("CARGO_PKG_VERSION")
     );
 
-    let signal_name = runtime.block_on(wait_for_signal());
+    let signal_name = signals.wait(&runtime);
     info!("Shutting down: {signal_name} received");
     accepting.abort();
     shared.stop_node();
     node_thread.join().expect("the Node's thread does not panic");
+    // Clients go to another server now, not when the image is written.
+    shared.stop_serving();
     queue.stop();
     log_thread.join().expect("the log's thread does not panic");
     shared.stopped.store(true, Ordering::Release);
@@ -174,6 +181,9 @@ pub fn serve(config: Config) -> i32 {
         thread.join().expect("the image's thread does not panic");
     }
     info!("stopped");
+    drop(entered);
+    // Somebody may wait for a name server that does not answer.
+    runtime.shutdown_background();
     0
 }
 
@@ -208,14 +218,17 @@ pub fn snapshot(config: &Config) -> i32 {
         error!("no snapshot was written: {error}");
         code
     };
-    let Opened { lock: _lock, mut recovered, image, snapshots, .. } = match Opened::open(config) {
+    let Opened { lock: _lock, mut recovered, image, no_image, snapshots, .. } = match Opened::open(config) {
         Ok(opened) => opened,
         Err(failure) => return failed(&failure.message, failure.exit_code),
     };
     let compression = compression(config.node.snapshot_compression);
-    let written = match &image {
-        Some(image) => snapshot_of_image(&mut recovered, image, &snapshots, compression),
-        None => write_tree(&snapshots, &recovered.tree, compression).map(Some).map_err(Into::into),
+    let written = match no_image {
+        None => {
+            let keeper = Keeper::new(config.ensemble.image_owner(), &recovered, 0);
+            snapshot_of_image(&mut recovered.tree, keeper, &image, &snapshots, compression)
+        }
+        Some(_) => write_tree(&snapshots, &recovered.tree, compression).map(Some).map_err(Into::into),
     };
     match written {
         Ok(Some(id)) => info!("{} written, {} bytes", id.name, id.len),
@@ -225,21 +238,31 @@ pub fn snapshot(config: &Config) -> i32 {
     0
 }
 
+/// Says what [`serve`] would serve; the value is the exit code.
+pub fn check(config: &Config) -> i32 {
+    if config.node.client.is_none() {
+        error!("{NO_CLIENT_PORT}");
+        return EXIT_INVALID;
+    }
+    info!("the configuration is accepted; neither ports nor data directories were looked at");
+    0
+}
+
 /// The image must hold what the snapshot holds, and know of it: else the next start would not believe it.
 fn snapshot_of_image(
-    recovered: &mut Recovered,
+    tree: &mut Tree,
+    mut keeper: Keeper,
     image: &ServerImage,
     disk: &FileDisk,
     compression: Compression,
 ) -> anyhow::Result<Option<SnapshotId>> {
-    let mut keeper = Keeper::new(0, recovered, 0);
     let mut capture = keeper.begin();
-    while capture.take(&mut recovered.tree) == Progress::More {
+    while capture.take(tree) == Progress::More {
         if let Some(part) = capture.take_part() {
             image.write(&part)?;
         }
     }
-    let Ok(batch) = keeper.finish(capture, &mut recovered.tree) else {
+    let Ok(batch) = keeper.finish(capture, tree) else {
         anyhow::bail!("where the last transaction stands in the log is not known");
     };
     image.write(&batch)?;
@@ -253,12 +276,44 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started")
 }
 
-async fn wait_for_signal() -> &'static str {
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be awaited");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be awaited");
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+/// What ends the server. It is heard from the first moment on, because the kernel keeps from process 1 of a container
+/// what that does not handle.
+struct Signals {
+    is_loading: Arc<AtomicBool>,
+    ended: oneshot::Receiver<&'static str>,
+}
+
+impl Signals {
+    fn hear(runtime: &Runtime) -> Self {
+        let _entered = runtime.enter();
+        let [mut terminate, mut interrupt, mut quit] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()]
+                .map(|kind| signal(kind).expect("a signal can be awaited"));
+        let (tell, ended) = oneshot::channel();
+        let is_loading = Arc::new(AtomicBool::new(true));
+        let loads = is_loading.clone();
+        runtime.spawn(async move {
+            let name = loop {
+                tokio::select! {
+                    _ = terminate.recv() => break "SIGTERM",
+                    _ = interrupt.recv() => break "SIGINT",
+                    // A JVM prints its threads and goes on.
+                    _ = quit.recv() => warn!("SIGQUIT received: there are no threads of a JVM to print; the server goes on"),
+                }
+            };
+            if loads.load(Ordering::Acquire) {
+                info!("Shutting down: {name} received while the data directories were read");
+                // SAFETY: it takes no pointers. A start may end anywhere, as in a power cut.
+                unsafe { libc::_exit(0) }
+            }
+            let _ = tell.send(name);
+        });
+        Self { is_loading, ended }
+    }
+
+    /// Everything is loaded: from now on it ends in order.
+    fn wait(self, runtime: &Runtime) -> &'static str {
+        runtime.block_on(self.ended).expect("the task that hears signals does not end before")
     }
 }
 
@@ -278,8 +333,9 @@ pub struct Opened {
     lock: Lock,
     recovered: Recovered,
     load_ms: i64,
-    /// `None`: there is none this time.
-    image: Option<Arc<ServerImage>>,
+    image: Arc<ServerImage>,
+    /// Why it is not there.
+    no_image: Option<ImageError>,
     snapshots: Arc<FileDisk>,
     logs: Arc<FileDisk>,
     storage: Storage,
@@ -307,7 +363,6 @@ impl Opened {
         };
         let log_home = Arc::new(FileDisk::new(&node.data_log_dir));
         let disks = Disks { log: log.clone(), snap: snap.clone(), log_home, own: Arc::new(FileDisk::new(&own_dir)) };
-        let lock = take_lock(&own_dir).map_err(|error| failure(EXIT_UNEXPECTED)(&error))?;
         let image = Arc::new(ServerImage::new(own_dir.join("image")));
         let is_member = config.ensemble.mode == Mode::Quorum;
         let options = Options {
@@ -327,6 +382,9 @@ impl Opened {
         };
         let started = Instant::now();
         let refused = |error: StorageError| failure(error.exit_code())(&error);
+        // Nothing is made where nothing may be made.
+        check_directories(&disks, &options).map_err(refused)?;
+        let lock = take_lock(&own_dir)?;
         let (recovered, storage, found) = if is_member {
             let (store, opened) = MemberStore::open(disks, image.clone(), options, log_options).map_err(refused)?;
             let OpenedMember { recovered, epochs } = opened;
@@ -347,24 +405,29 @@ impl Opened {
             recovered.last_zxid,
             recovered.tree.digest() as i64
         );
-        let image = match &recovered.image {
+        let no_image = match &recovered.image {
             ImageState::Unavailable { why } => {
-                warn!("serving without an image, so the next start will read snapshot and log: {why}");
-                None
+                warn!("serving without an image; without one a start reads snapshot and log: {why}");
+                Some(ImageError::Store(why.clone()))
             }
-            _ => Some(image),
+            _ => None,
         };
-        Ok(Self { lock, recovered, load_ms, image, snapshots: snap, logs: log, storage, found })
+        Ok(Self { lock, recovered, load_ms, image, no_image, snapshots: snap, logs: log, storage, found })
     }
 }
 
 /// One process at a time: two would write over each other.
-fn take_lock(own_dir: &Path) -> anyhow::Result<Lock> {
-    let context = || format!("cannot lock {}", own_dir.display());
-    std::fs::create_dir_all(own_dir).with_context(context)?;
-    match disk::lock(own_dir).with_context(context)? {
-        Some(lock) => Ok(lock),
-        None => anyhow::bail!("{} is locked by another process, which serves it: stop that first", own_dir.display()),
+fn take_lock(own_dir: &Path) -> Result<Lock, OpenFailure> {
+    let own = own_dir.display();
+    match disk::lock(own_dir) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(OpenFailure {
+            message: format!("{own} is locked by another process, which serves it: stop that first"),
+            exit_code: EXIT_UNEXPECTED,
+        }),
+        Err(error) => {
+            Err(OpenFailure { message: format!("cannot lock {own}: {error:#}"), exit_code: EXIT_DATA_DIRECTORY })
+        }
     }
 }
 
@@ -500,10 +563,16 @@ pub fn read_config(
     let bytes = std::fs::read(path).map_err(|error| config::ConfigError::unreadable_file(path, &error))?;
     let draft = config::Draft::parse(path, &bytes, flags)?;
     let wants = draft.wants();
-    let read = |path: &Path| path.is_file().then(|| std::fs::read(path).ok()).flatten();
+    // One that is there and can't be read is not missing.
+    let read = |path: &Path| {
+        let name = path.display().to_string();
+        let read = || std::fs::read(path).map_err(|error| config::ConfigError::unreadable_file(&name, &error));
+        path.is_file().then(read).transpose()
+    };
     draft.finish(&config::Found {
-        myid: read(&wants.myid),
-        dynamic: wants.dynamic.as_deref().and_then(read),
-        dynamic_next: wants.dynamic_next.as_deref().and_then(read),
+        myid: read(&wants.myid)?,
+        dynamic: wants.dynamic.as_deref().map_or(Ok(None), read)?,
+        // Only looked at: what it says is not in force.
+        dynamic_next: wants.dynamic_next.as_deref().and_then(|path| read(path).unwrap_or_default()),
     })
 }

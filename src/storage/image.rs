@@ -335,7 +335,7 @@ pub fn load(view: &impl View, meta: &Meta, rules: TreeRules) -> Result<Tree, Ima
                 let (Some(id), Ok(list)) = (int64(&key[1..]), list) else {
                     return Err(ImageError::Row("an access list"));
                 };
-                loader.acl(id, list.into_iter().map(detached).collect())?;
+                loader.acl(id, list.iter().map(Acl::detach).collect())?;
                 counts[1] += 1;
             }
             Some(&NODE) => {
@@ -363,10 +363,6 @@ pub fn load(view: &impl View, meta: &Meta, rules: TreeRules) -> Result<Tree, Ima
     }
     tree.mark_saved();
     Ok(tree)
-}
-
-fn detached(acl: Acl) -> Acl {
-    Acl { perms: acl.perms, scheme: acl.scheme.detach(), id: acl.id.detach() }
 }
 
 fn int64(bytes: &[u8]) -> Option<i64> {
@@ -467,6 +463,11 @@ const PATIENCE: usize = 64;
 const PART: usize = 4 << 20;
 
 impl Capture {
+    /// It is of everything, for an image that holds nothing.
+    pub fn is_filling(&self) -> bool {
+        self.is_filling
+    }
+
     /// Takes some of what changed. The caller holds the tree's lock for this call only.
     pub fn take(&mut self, tree: &mut Tree) -> Progress {
         self.removed.extend(tree.take_removed());
@@ -694,6 +695,12 @@ impl Keeper {
         self.positions.clear();
         self.anchor = Some(Anchor::Snapshot(snapshot));
         self.known = vec![snapshot];
+        self.is_filling = true;
+        (self.unflushed_txns, self.unflushed_bytes) = (0, 0);
+    }
+
+    /// The image had failed, was emptied, and lacks all of the tree. Captures begun before are void.
+    pub fn on_emptied(&mut self) {
         self.is_filling = true;
         (self.unflushed_txns, self.unflushed_bytes) = (0, 0);
     }

@@ -40,7 +40,7 @@ pub use error::{DiskError, DiskErrorKind, Refusal, StorageError};
 pub use image::{Image, ImageError};
 pub use member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
 pub use names::{LogName, SnapshotName};
-pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, recover};
+pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, check_directories, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};
 pub use snapshots::{Pace, SnapshotId, write_tree};
 pub use trunc::{Trunc, trunc};

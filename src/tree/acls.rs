@@ -37,21 +37,20 @@ pub struct AclTable {
     touched: Vec<i64>,
 }
 
-impl Default for AclTable {
-    fn default() -> Self {
+impl AclTable {
+    /// `seed` keys the hash: clients choose lists.
+    pub fn new(seed: u64) -> Self {
         let open = Interned { id: OPEN_ID, acl: Acl::open().into(), users: 0 };
         Self {
             lists: vec![open],
             free: Vec::new(),
-            by_list: HashMap::default(),
+            by_list: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
             by_id: BTreeMap::new(),
             last_id: 0,
             touched: Vec::new(),
         }
     }
-}
 
-impl AclTable {
     pub fn list(&self, slot: AclSlot) -> &Arc<[Acl]> {
         &self.lists[slot as usize].acl
     }
@@ -68,7 +67,9 @@ impl AclTable {
             return slot;
         }
         self.last_id += 1;
-        let slot = self.enter(self.last_id, acl.into());
+        // What it was decoded from is not kept for its sake.
+        let acl = acl.iter().map(Acl::detach).collect();
+        let slot = self.enter(self.last_id, acl);
         self.lists[slot as usize].users = 1;
         slot
     }
@@ -150,6 +151,11 @@ impl AclTable {
         self.by_id.iter().map(|(id, slot)| (*id, &self.lists[*slot as usize].acl))
     }
 
+    /// Everything counts as new.
+    pub fn mark_unsaved(&mut self) {
+        self.touched = self.by_id.keys().copied().collect();
+    }
+
     /// Forgets what came, but not what went.
     pub fn mark_saved(&mut self) {
         self.touched.retain(|id| !self.by_id.contains_key(id));
@@ -171,7 +177,7 @@ mod tests {
     // data-model 13 #87
     #[test]
     fn ids_are_given_out_as_java_gives_them() {
-        let mut table = AclTable::default();
+        let mut table = AclTable::new(7);
         let read = [Acl::new(1, "world", "anyone")];
         let own = [Acl::new(31, "digest", "a:b")];
         let read_slot = table.intern(Some(&read));

@@ -141,12 +141,17 @@ impl Tree {
         tree
     }
 
+    /// Keys the hashes of what clients choose.
+    pub fn seed(&self) -> u64 {
+        self.rules.seed
+    }
+
     /// The root alone.
     fn bare(rules: TreeRules) -> Self {
         let root = Node::new("", Some(b""), acls::OPEN_SLOT, StatPersisted::default(), Kind::Persistent);
         let mut tree = Self {
             nodes: Nodes::new(root, rules.seed),
-            acls: AclTable::default(),
+            acls: AclTable::new(rules.seed),
             sessions: BTreeMap::new(),
             ephemerals: HashMap::default(),
             ephemeral_count: 0,
@@ -560,6 +565,30 @@ impl Tree {
     pub fn take_changed_acls(&mut self) -> Vec<(i64, Option<Arc<[Acl]>>)> {
         let touched = self.acls.take_touched();
         if planted::is(Bug::ImageForgetsAcls) { Vec::new() } else { touched }
+    }
+
+    /// The image is empty: everything counts as changed. A step, which begins at node slot `from`; the value says where
+    /// the next begins, if there is one. Others may change the tree between steps.
+    pub fn mark_unsaved(&mut self, from: usize) -> Option<usize> {
+        const STEP: usize = 4096;
+        let upto = self.nodes.slots().min(from + STEP);
+        for ix in from as Ix..upto as Ix {
+            if self.nodes.is_live(ix) {
+                self.mark(ix);
+            }
+        }
+        if upto < self.nodes.slots() {
+            return Some(upto);
+        }
+        self.changes.sessions = self.sessions.keys().copied().collect();
+        self.acls.mark_unsaved();
+        None
+    }
+
+    /// There is no image whose lack counts; what is listed would only grow. [`Tree::mark_unsaved`] follows.
+    pub fn forget_changes(&mut self) {
+        self.mark_saved();
+        self.acls.take_touched();
     }
 
     /// Forgets all changes: this tree was just made from the image. Only lists that no node used, which

@@ -163,6 +163,11 @@ impl Nodes {
         self.count
     }
 
+    /// Live nodes and free slots together: every [`Ix`] that was ever given out is less.
+    pub fn slots(&self) -> usize {
+        self.count + self.free.len()
+    }
+
     /// Makes room in the index for this many nodes, so that it does not grow step by step.
     pub fn reserve(&mut self, nodes: usize) {
         self.index.reserve(nodes);

@@ -30,6 +30,7 @@ use crate::config::{Membership, Role};
 use crate::id::{LinkId, ServerId, Zxid};
 use crate::planted::{self, Bug};
 use crate::session::Mono;
+use crate::stats::Summary;
 use crate::storage::epoch::{EpochFile, Epochs};
 
 /// A zxid has 31 bits for it and one for the sign.
@@ -85,6 +86,7 @@ pub struct Leader {
     /// What the own disk has still to write.
     own: Timed,
     proposal_bytes: Option<Sizes>,
+    sync_counts: SyncCounts,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -206,6 +208,25 @@ pub struct Figures {
     pub proposal_bytes: Option<Sizes>,
 }
 
+/// How learners were brought up to date, since this server leads.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SyncCounts {
+    pub snaps: u64,
+    pub diffs: u64,
+    /// How many were under way whenever one began or ended.
+    pub snaps_at_once: Summary,
+    pub diffs_at_once: Summary,
+}
+
+impl SyncCounts {
+    pub fn merge(&mut self, other: &Self) {
+        self.snaps += other.snaps;
+        self.diffs += other.diffs;
+        self.snaps_at_once.merge(&other.snaps_at_once);
+        self.diffs_at_once.merge(&other.diffs_at_once);
+    }
+}
+
 impl Leader {
     /// `last` is the end of the own log, all of which is durable, with no answer of the disk outstanding.
     pub fn new(rules: LeaderRules, now: Mono, epochs: Epochs, last: Zxid, out: &mut Vec<Effect>) -> Self {
@@ -231,6 +252,7 @@ impl Leader {
             half_ticks: 0,
             own: Timed::default(),
             proposal_bytes: None,
+            sync_counts: SyncCounts::default(),
         };
         leader.choose_epoch(out);
         leader
@@ -293,6 +315,16 @@ impl Leader {
     pub fn common_level(&self) -> Option<FeatureLevel> {
         let learners = self.links.values().filter_map(|link| link.learner);
         learners.map(|who| who.level).chain([self.rules.level]).min().flatten()
+    }
+
+    /// Both counts, and the sizes of proposals, start anew.
+    pub fn reset_counts(&mut self) {
+        self.sync_counts = SyncCounts::default();
+        self.proposal_bytes = None;
+    }
+
+    pub fn sync_counts(&self) -> SyncCounts {
+        self.sync_counts
     }
 
     pub fn figures(&self) -> Figures {
@@ -710,7 +742,7 @@ impl Leader {
         if let Err(fault) = self.throttle(link, Sync::Diff) {
             return self.drop_link(link, fault, out);
         }
-        self.link(link).sync = Some(Sync::Diff);
+        self.set_sync(link, Some(Sync::Diff));
         match (plan, from) {
             (Plan::Diff { zxid, behind }, _) => {
                 out.push(send(link, Packet::Diff { zxid }));
@@ -734,11 +766,12 @@ impl Leader {
 
     fn snapshot(&mut self, link: LinkId, history: &History, out: &mut Vec<Effect>) {
         // An attempt by way of the log has failed if there was one.
-        self.link(link).sync = None;
+        self.set_sync(link, None);
         if let Err(fault) = self.throttle(link, Sync::Snap) {
             return self.drop_link(link, fault, out);
         }
-        self.link(link).sync = Some(Sync::Snap);
+        self.set_sync(link, Some(Sync::Snap));
+        self.sync_counts.snaps += 1;
         // What is applied is somewhere in the window.
         self.link(link).enter(LinkStage::SendsSnapshot { pinned: history.first_behind() }, None);
         out.push(Effect::SendSnapshot { link });
@@ -748,6 +781,7 @@ impl Leader {
     fn forward(&mut self, now: Mono, link: LinkId, behind: Zxid, history: &History, out: &mut Vec<Effect>) {
         let who = self.who(link);
         let zxid = beginning_of(self.epoch);
+        self.sync_counts.diffs += u64::from(self.links[&link].sync == Some(Sync::Diff));
         if who.is_old {
             out.push(send(link, Packet::NewLeader { zxid, config: None }));
         }
@@ -773,7 +807,7 @@ impl Leader {
         let waits_for_quorum = self.stage == Stage::Synchronizes;
         let deadline = waits_for_quorum.then(|| now + self.init_limit_ms());
         self.link(link).enter(LinkStage::Acked, deadline);
-        self.link(link).sync = None;
+        self.set_sync(link, None);
         if who.votes {
             self.new_leader_acks.insert(who.server);
             if let Some(acked) = self.links[&link].acked {
@@ -935,6 +969,17 @@ impl Leader {
         self.half_ticks / 2
     }
 
+    fn set_sync(&mut self, link: LinkId, sync: Option<Sync>) {
+        let before = std::mem::replace(&mut self.link(link).sync, sync);
+        for kind in [before, sync].into_iter().flatten() {
+            let now = self.syncs(kind) as i64;
+            match kind {
+                Sync::Snap => self.sync_counts.snaps_at_once.add(now),
+                Sync::Diff => self.sync_counts.diffs_at_once.add(now),
+            }
+        }
+    }
+
     fn syncs(&self, kind: Sync) -> usize {
         self.links.values().filter(|link| link.sync == Some(kind)).count()
     }
@@ -982,6 +1027,9 @@ impl Leader {
 
     fn remove(&mut self, link: LinkId, out: &mut Vec<Effect>) {
         self.syncs.retain(|(_, waiting)| *waiting != link);
+        if self.links.contains_key(&link) {
+            self.set_sync(link, None);
+        }
         if let Some(who) = self.links.remove(&link).and_then(|link| link.learner) {
             out.push(Effect::FromLearner { link, from: who.server, message: FromLearner::Gone });
         }

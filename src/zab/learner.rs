@@ -86,6 +86,8 @@ pub struct Learner {
     /// What came while the disk was at work.
     waiting: VecDeque<Packet>,
     waiting_bytes: usize,
+    /// When it had told its history, until that is asked for.
+    sync_began: Option<Mono>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -146,6 +148,7 @@ impl Learner {
             held: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            sync_began: None,
         }
     }
 
@@ -173,6 +176,11 @@ impl Learner {
 
     pub fn leader_level(&self) -> Option<FeatureLevel> {
         self.leader_level
+    }
+
+    /// When the leader began to bring this server to its history, said once: of an attempt that came to an end.
+    pub fn take_sync_began(&mut self) -> Option<Mono> {
+        self.sync_began.take()
     }
 
     pub fn is_serving(&self) -> bool {
@@ -381,6 +389,7 @@ impl Learner {
 
     fn acknowledge_epoch(&mut self, now: Mono, current: Option<i64>, out: &mut Vec<Effect>) {
         self.enter(now, Stage::AwaitsPlan);
+        self.sync_began = Some(now);
         let word = match self.want {
             Want::Cheapest => Packet::AckEpoch { last: self.last, current },
             Want::Snapshot => Packet::AckEpoch { last: Zxid::ZERO, current: None },

@@ -74,8 +74,8 @@ enum Write {
 enum State {
     Down,
     Looking,
-    Leads(Leader),
-    Learns(Learner),
+    Leads(Box<Leader>),
+    Learns(Box<Learner>),
 }
 
 struct Server {
@@ -847,7 +847,7 @@ impl World {
         self.drive(at, |server, out| {
             let last = server.disk.last();
             server.committed = Zxid::ZERO;
-            server.state = State::Leads(Leader::new(rules, now, epochs(&server.disk), last, out));
+            server.state = State::Leads(Box::new(Leader::new(rules, now, epochs(&server.disk), last, out)));
         });
     }
 
@@ -869,7 +869,7 @@ impl World {
             let last = server.disk.last();
             server.committed = Zxid::ZERO;
             let learner = Learner::new(rules, now, leader, link, epochs(&server.disk), last, want, out);
-            server.state = State::Learns(learner);
+            server.state = State::Learns(Box::new(learner));
         });
     }
 
