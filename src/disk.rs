@@ -29,7 +29,11 @@ impl FileDisk {
 
     fn error(&self, operation: &'static str, name: &str, error: &io::Error) -> DiskError {
         let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
-        let kind = if full { DiskErrorKind::Full } else { DiskErrorKind::Other };
+        let kind = match (full, is_denied(error)) {
+            (true, _) => DiskErrorKind::Full,
+            (_, true) => DiskErrorKind::Denied,
+            _ => DiskErrorKind::Other,
+        };
         DiskError { kind, operation, path: self.dir.join(name).display().to_string(), message: error.to_string() }
     }
 
@@ -38,7 +42,12 @@ impl FileDisk {
         if let Some(file) = files.get(name) {
             return Ok(file.clone());
         }
-        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.dir.join(name))?);
+        let path = self.dir.join(name);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // A backup that root has put back is read all the same.
+            Err(error) if is_denied(&error) => return File::open(&path).map(Arc::new).map_err(|_| error),
+            opened => Arc::new(opened?),
+        };
         if files.len() >= OPEN_MAX {
             files.clear();
         }
@@ -136,16 +145,21 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.with("writing", name, |file| file.write_all_at(bytes, offset))
+        self.with("writing", name, |file| file.write_all_at(bytes, offset).map_err(denied))
     }
 
     fn preallocate(&self, name: &str, len: u64) -> Result<(), DiskError> {
         self.with("preallocation", name, |file| {
-            // SAFETY: the descriptor is open for the whole call.
-            if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) } == 0 {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
+            let error = loop {
+                // SAFETY: the descriptor is open for the whole call.
+                if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) } == 0 {
+                    return Ok(());
+                }
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    break error;
+                }
+            };
             // Some file systems cannot; there, as in Java, a full disk shows when it is written to.
             if error.raw_os_error() == Some(libc::EOPNOTSUPP) && file.metadata()?.len() < len {
                 return file.set_len(len);
@@ -176,6 +190,15 @@ impl Disk for FileDisk {
         self.forget(name);
         fs::remove_file(self.dir.join(name)).map_err(|error| self.error("removal", name, &error))
     }
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// What a write to a file that could only be opened for reading says.
+fn denied(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(libc::EBADF) { io::ErrorKind::PermissionDenied.into() } else { error }
 }
 
 fn sync_directory(dir: &Path) -> io::Result<()> {

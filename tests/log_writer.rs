@@ -115,6 +115,35 @@ fn a_full_disk_leaves_the_log_as_it_was_and_is_left_behind() {
     assert_eq!(world.log.names(), ["durable.zooid", "log.1", "log.2"]);
 }
 
+// Restarts alone must not fill a disk.
+#[test]
+fn what_was_preallocated_for_a_file_goes_back_when_it_is_left() {
+    let world = World::new();
+    world.set_room(Some(2 * 4096 + 2000));
+    for life in 1..=10 {
+        let recovered = recover(&world.disks(), &world.image, &Options::default()).unwrap();
+        let mut writer = LogWriter::new(world.log.clone(), &recovered.log, SMALL);
+        append(&mut writer, life..=life);
+        writer.sync().unwrap();
+    }
+    let length = |name: &str| world.log.content(name).unwrap().len();
+    assert!(length("log.9") < 300 && length("log.a") > 4000, "{} {}", length("log.9"), length("log.a"));
+    // Each file that is left while the server runs is as short.
+    let recovered = recover(&world.disks(), &world.image, &Options::default()).unwrap();
+    assert_eq!((recovered.last_zxid, recovered.log.last), (Zxid(10), Zxid(10)));
+    let limited = LogOptions { size_limit: Some(100), ..SMALL };
+    let mut writer = LogWriter::new(world.log.clone(), &recovered.log, limited);
+    for zxid in 11..=20 {
+        append(&mut writer, zxid..=zxid);
+        writer.sync().unwrap();
+    }
+    writer.roll().unwrap();
+    append(&mut writer, 21..=21);
+    writer.sync().unwrap();
+    assert!(world.log.names().iter().all(|name| name == "log.15" || length(name) < 1100), "{:?}", world.log.names());
+    assert_eq!(recover(&world.disks(), &world.image, &Options::default()).unwrap().last_zxid, Zxid(21));
+}
+
 // 33
 #[test]
 fn after_a_failed_sync_nothing_is_appended_or_synced_any_more() {

@@ -106,7 +106,8 @@ impl Course {
         }
         if self.between(tree, last) != recovered.tail {
             let tail: Vec<_> = recovered.tail.iter().map(|entry| entry.zxid).collect();
-            return Err(format!("the tail from {tree} to {last} is {tail:?}"));
+            let expected: Vec<_> = self.between(tree, last).iter().map(|entry| entry.zxid).collect();
+            return Err(format!("the tail from {tree} to {last} is {tail:?} and not {expected:?}"));
         }
         Ok(())
     }

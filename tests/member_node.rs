@@ -697,6 +697,46 @@ fn what_a_closed_connection_asked_for_is_not_the_next_ones() {
     assert_eq!(world.heard(1, 10), []);
 }
 
+// data-model 2.8. A client that asks whether its create has succeeded is not answered before it does.
+#[test]
+fn a_session_s_next_connection_waits_for_what_its_former_one_asked_for() {
+    let attached = |world: &mut World, id| {
+        let is = |wish: &Effect| matches!(wish, Effect::Attached { conn: ConnId(11), .. });
+        world.wishes(id).iter().any(is)
+    };
+    for id in [1, 3] {
+        let mut world = World::serving(|_, _| ());
+        let session = world.connect(id, 10);
+        world.server(id).disk_hangs = true;
+        world.ask(id, 10, session, 1, create("/a", 0));
+        world.step(id, Input::Disconnected { conn: ConnId(10), session, touched: None });
+        world.wishes(id);
+        world.attach(id, 11, session);
+        assert!(!attached(&mut world, id), "server {id}: it can ask for /a, which is not there yet");
+        world.disk_goes_on(id);
+        assert!(attached(&mut world, id) && world.has("/a")[id as usize - 1]);
+        // With nothing under way it waits for nothing.
+        world.server(id).disk_hangs = true;
+        let other = world.connect(4 - id, 20);
+        world.ask(4 - id, 20, other, 1, create("/b", 0));
+        world.attach(id, 11, session);
+        assert!(attached(&mut world, id), "server {id}: what others do is no concern of it");
+    }
+}
+
+// What a leader refuses because the session has moved it says to nobody.
+#[test]
+fn a_session_that_comes_back_does_not_wait_for_what_was_refused() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(1, 10);
+    world.attach(2, 20, session);
+    world.ask(1, 10, session, 1, create("/a", 0));
+    world.step(1, Input::Disconnected { conn: ConnId(10), session, touched: None });
+    world.wishes(1);
+    world.attach(1, 11, session);
+    assert!(world.wishes(1).iter().any(|wish| matches!(wish, Effect::Attached { conn: ConnId(11), .. })));
+}
+
 // reliability S23; ZOOKEEPER-2247.
 #[test]
 fn a_leader_whose_disk_hangs_makes_way() {

@@ -18,6 +18,7 @@ use zooid::storage::image::{Keeper, Progress, StreamJob};
 use zooid::storage::{Image, ImageState, Notice, Options, Recovered, Refusal, Replay, StorageError, recover};
 use zooid::tree::stream::SnapshotParser;
 use zooid::tree::{NodeRef, TreeRules};
+use zooid::txn::{Header, Txn};
 
 const SETS: [&str; 9] = [
     "std-3.9.5",
@@ -213,6 +214,25 @@ fn an_image_that_was_lost_while_the_server_ran_is_filled_with_everything_again()
         assert_eq!(second.image, ImageState::Used { applied: first.last_zxid }, "{set}: {:?}", second.notices);
         trees::assert_equal(set, &first.tree, &second.tree);
     }
+}
+
+// on-disk 2.2: Java's error record of a request that does not decode repeats the zxid before, and a file that begins with
+// it has that name. The transaction itself is the last one of the file before, and the snapshot is of the one before that.
+#[test]
+fn a_file_named_after_a_repeated_zxid_hides_nothing() {
+    let expected = open_plainly(&world("std-3.9.5"));
+    let world = world("std-3.9.5");
+    world.snap.delete("snapshot.68");
+    let (header, error) =
+        (Header { session: SessionId(0x55), cxid: 1, zxid: Zxid(0x4f), time: 1000 }, Txn::Error { code: -5 });
+    let mut file = BytesMut::from(&zooid::journal::file_header()[..]);
+    zooid::journal::write_record(&header, &error, None, zooid::journal::PAYLOAD_MAX, &mut file).unwrap();
+    file.extend_from_slice(&world.log.content("log.50").unwrap()[16..]);
+    world.log.delete("log.50");
+    world.log.put("log.4f", &file);
+    let recovered = open_plainly(&world);
+    trees::assert_equal("with 4f", &expected.tree, &recovered.tree);
+    assert_eq!(recovered.digest_check.mismatches(), 0);
 }
 
 /// quorum-protocol 12.1, check 21; design.md D9.

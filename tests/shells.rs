@@ -126,6 +126,32 @@ fn a_java_directory_is_taken_over_and_goes_on() {
     trees::assert_equal("from the snapshot", &third.tree, &bare.tree);
 }
 
+// A backup that root has put back, in a directory of the server's user.
+#[test]
+fn files_of_another_user_are_read() {
+    const NOBODY: libc::uid_t = 65534;
+    let temp = Temp::new("backup");
+    let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/java-datadir/std-3.9.5");
+    copy(&sample, &temp.0);
+    let (data, logs) = (temp.0.join("dataDir"), temp.0.join("dataLogDir"));
+    let own = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), None).expect("this test is root's");
+    for dir in [&data, &logs] {
+        own(dir);
+        own(&dir.join("version-2"));
+    }
+    let opened = std::thread::spawn(move || {
+        // SAFETY: no pointers, and of this thread alone.
+        unsafe { libc::syscall(libc::SYS_setfsuid, NOBODY) };
+        let disks = disks(&data, &logs);
+        let recovered = recover(&disks, &RocksImage::new(data.join("zooid/image")), &Options::default());
+        let log = disks.log.list().unwrap().into_iter().find(|name| name.starts_with("log.")).expect("there is one");
+        (recovered.map(|recovered| recovered.last_zxid), disks.log.write_at(&log, 0, b"x"))
+    });
+    let (recovered, written) = opened.join().unwrap();
+    assert_eq!(recovered, Ok(Zxid(0x7a)));
+    assert_eq!(written.unwrap_err().kind, zooid::storage::DiskErrorKind::Denied);
+}
+
 // 34
 #[test]
 fn a_second_process_is_refused() {

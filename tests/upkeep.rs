@@ -338,6 +338,45 @@ fn what_lies_behind_a_gap_is_set_aside_only_on_request() {
     assert_eq!(open(&world).unwrap().last_zxid, Zxid(20), "what was set aside stays aside");
 }
 
+// A file may have been begun for a transaction that never came to be, and others, with names before its own, since.
+#[test]
+fn a_log_without_a_record_does_not_hide_what_trunc_removes() {
+    for begun_before in [false, true] {
+        let world = World::new();
+        open(&world).unwrap();
+        let put = || world.log.put("log.20", &journal::file_header());
+        if begun_before {
+            put();
+        }
+        log(&world, &[1], 0x30);
+        assert_eq!(world.log.content("log.20"), None);
+        if !begun_before {
+            put();
+        }
+        assert!(matches!(trunc(&world.disks(), &world.image, Zxid(0x28)), Ok(Trunc::Done { .. })));
+        assert_eq!(open(&world).unwrap().last_zxid, Zxid(0x28));
+    }
+}
+
+// What an operator gives up may be wanted after all, and is asked about once.
+#[test]
+fn what_is_given_up_stays_in_a_file_aside() {
+    let world = World::new();
+    let recovered = open(&world).unwrap();
+    let mut writer = LogWriter::new(world.log.clone(), &recovered.log, LOG);
+    writer.append(Zxid(1), Zxid(20), &records(1..=20, b"data")).unwrap();
+    writer.sync().unwrap();
+    writer.write_durable_mark().unwrap();
+    world.log.edit("log.1", |file| file[1000] ^= 1);
+    let damaged = world.log.content("log.1").unwrap();
+    let last = refusal(open(&world)).give_up_after().expect("it can be given up");
+    assert!(last > Zxid(1) && last < Zxid(20), "{last}");
+    let options = Options { give_up_after: Some(last), ..Options::default() };
+    assert_eq!(recover(&world.disks(), &world.image, &options).unwrap().last_zxid, last);
+    assert_eq!(world.log.content("aside.log.1"), Some(damaged));
+    assert_eq!(open(&world).unwrap().last_zxid, last, "the mark still speaks of what is gone");
+}
+
 trait ParseLog {
     fn parse_log(&self) -> zooid::storage::LogName;
 }

@@ -20,6 +20,9 @@ use compat_tests::{Server, Setup, zooid};
 
 const MIB: u64 = 1 << 20;
 
+/// The error of a request that asks for too much.
+const MARSHALLING: i32 = -5;
+
 /// The error of a write for which there is no room.
 const OPERATION_TIMEOUT: i32 = -7;
 
@@ -109,6 +112,28 @@ mod disk {
         assert_eq!(shim.trace().judge().violations, [""; 0]);
     }
 
+    // data-model 2.8. What Curator and others do when they don't know whether a create has succeeded.
+    #[test]
+    fn a_session_s_next_connection_sees_what_its_former_one_has_written() {
+        let shim = Shim::new();
+        let server = Server::zooid(&shim.watch(&Setup::standalone()));
+        let (mut first, mut other) = (Client::connect(&server), Client::connect(&server));
+        let session = first.session.clone();
+        shim.hang(Syncs::Data);
+        first.send(op::CREATE, node("/hung"));
+        assert!(shim.wait_for_hung(ANSWER), "no sync");
+        first.leave();
+        let mut next = Connection::open(server.address());
+        next.send(&Connect::attach(&session).payload());
+        next.send(&request(1, op::EXISTS, &Vec::from(unwatched("/hung"))));
+        // Nobody else waits, and what is not durable is not shown.
+        assert!(!other.exists("/hung"));
+        shim.let_go();
+        assert!(matches!(next.receive(ANSWER), Received::Frame(_)), "the session is there");
+        let Received::Frame(answer) = next.receive(ANSWER) else { panic!("no answer\n{}", server.log()) };
+        assert_eq!(Reply::parse(answer).err, 0, "it had been created before");
+    }
+
     #[test]
     fn a_full_disk_of_the_log_refuses_writes_and_nothing_else() {
         fills_up("dataLogDir");
@@ -157,6 +182,8 @@ mod disk {
         }
         books.check(&mut client);
 
+        let version_2 = if key == "dataDir" { path } else { server.data_dir() }.join("version-2");
+        let before = snapshots(&version_2);
         fs::remove_file(filler).expect("the filler can be removed");
         let acknowledged = books.acknowledged.len();
         let deadline = Instant::now() + ANSWER;
@@ -168,8 +195,6 @@ mod disk {
         books.check(&mut client);
 
         // Snapshots, too, come again: the image that they are written from had no room either.
-        let version_2 = if key == "dataDir" { path } else { server.data_dir() }.join("version-2");
-        let before = snapshots(&version_2);
         for _ in 0..150 {
             books.write(&mut client);
         }
@@ -637,7 +662,51 @@ mod clients {
         deaf.send_bytes(&asked);
         shim.let_go();
         expect_bounded(&server, &mut other, before);
+        // What only waits for the deaf one is nothing that others should make way for.
+        let srvr = server.word("srvr").expect("it answers");
+        let outstanding = srvr.lines().find_map(|line| line.strip_prefix("Outstanding: ")?.parse::<u32>().ok());
+        assert!(outstanding.is_some_and(|requests| requests < 10), "{srvr}");
         std::mem::forget(deaf);
+    }
+
+    #[test]
+    fn a_few_bytes_that_ask_for_gigabytes_are_refused() {
+        let server = Server::zooid(&Setup::standalone());
+        let mut other = Client::connect(&server);
+        other.ok(op::CREATE, create("/big", &vec![b'x'; 1_000_000], OPEN, 0));
+        let before = server.resident();
+        let mut greedy = Client::connect(&server);
+        let reads = |count| multi((0..count).map(|_| (op::GET_DATA, unwatched("/big"))));
+        assert_eq!(greedy.err(op::MULTI_READ, reads(3000)), MARSHALLING);
+        let grown = server.resident().saturating_sub(before);
+        assert!(grown < 400 * MIB, "{} MiB more", grown / MIB);
+        assert_eq!(greedy.ok(op::MULTI_READ, reads(20)).outcomes().len(), 20);
+        other.ping();
+    }
+
+    /// With 20 MB to read at 3 MB/s, a client's pings lie unread for longer than its session may be silent.
+    #[test]
+    fn a_client_that_reads_slowly_keeps_its_session() {
+        const REPLIES: i32 = 200;
+        let server = Server::zooid(&Setup::standalone().line("tickTime", "200"));
+        let brief = Connect { time_out: 1000, ..Connect::default() };
+        let mut slow = Client::connect_as(&server, &brief);
+        slow.ok(op::CREATE, create("/big", &vec![b'x'; 100_000], OPEN, 0));
+        slow.ok(op::CREATE, create("/mine", b"", OPEN, 1));
+        let asked: Vec<u8> =
+            (0..REPLIES).flat_map(|n| frame(&request(100 + n, op::GET_DATA, &Vec::from(unwatched("/big"))))).collect();
+        slow.send_bytes(&asked);
+        for n in 0..REPLIES {
+            let Received::Frame(payload) = slow.receive(ANSWER) else { panic!("no reply {n}\n{}", server.log()) };
+            assert_eq!(Reply::parse(payload).xid, 100 + n);
+            // The pace is what is tested.
+            std::thread::sleep(Duration::from_millis(30));
+            if n % 10 == 0 {
+                slow.send_as(-2, op::PING, []);
+            }
+        }
+        (0..REPLIES).step_by(10).for_each(|_| assert_eq!(slow.reply().xid, -2));
+        assert!(slow.exists("/mine"), "its session has expired\n{}", server.log());
     }
 
     /// Others are served at once, and memory stays within the bound, while somebody is deaf.

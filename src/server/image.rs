@@ -2,7 +2,7 @@
 //!
 //! It takes the tree's lock for a few hundred nodes at a time, and never while it writes to the disk. An
 //! image that fails is emptied and filled again after a while: the log and the last snapshot have everything, but
-//! without it there are no snapshots, and the log is never purged.
+//! without it there are no new snapshots.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::priority::yield_to_requests;
 use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
-use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId};
+
+use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId, discard_snapshot};
 use crate::tree::snapshot::Compression;
 
 /// What others want of the image's thread.
@@ -179,7 +180,10 @@ where
             return;
         };
         let finished = match thread.join().expect("the snapshot's thread does not panic") {
-            Ok(id) => self.keeper.finish_snapshot(&self.image, &*self.upkeep.snapshots, id).map(|()| id),
+            Ok(id) => {
+                let finished = self.keeper.finish_snapshot(&self.image, &*self.upkeep.snapshots, id);
+                finished.inspect_err(|_| self.discard(&id)).map(|()| id)
+            }
             Err(error) => Err(error.into()),
         };
         match finished {
@@ -198,11 +202,19 @@ where
     fn give_up_snapshot(&mut self) {
         if let Some(Writing { thread, given_up, .. }) = self.writing.take() {
             given_up.store(true, Ordering::Relaxed);
-            // Its file was never given a name, and the next one replaces it.
-            let _ = thread.join().expect("the snapshot's thread does not panic");
+            if let Ok(id) = thread.join().expect("the snapshot's thread does not panic") {
+                self.discard(&id);
+            }
             self.upkeep.schedule.on_snapshot(0);
         }
         self.purging = false;
+    }
+
+    /// A snapshot that is complete and is to have no name. It may take up the very room that was missing.
+    fn discard(&self, id: &SnapshotId) {
+        if let Err(error) = discard_snapshot(&*self.upkeep.snapshots, id) {
+            warn!("{}.tmp stays until the next start: {error}", id.name);
+        }
     }
 
     /// Does what others asked for. `None`: the tree is the same as before.
@@ -260,8 +272,8 @@ where
     }
 
     /// Purges when it is time. A snapshot is written before, so that the oldest that stays is as new as can
-    /// be.
-    fn purge_if_due(&mut self, queue: &LogQueue) {
+    /// be; without an image it is as new as it is.
+    fn purge_if_due(&mut self, queue: Option<&LogQueue>) {
         let Some(every) = self.upkeep.purge_every else { return };
         if self.purged_at.is_some_and(|at| at.elapsed() < every) {
             return;
@@ -269,7 +281,7 @@ where
         if !self.purging {
             self.purging = true;
             info!("Purge task started.");
-            if self.upkeep.schedule.is_due_before_purge() {
+            if let Some(queue) = queue.filter(|_| self.upkeep.schedule.is_due_before_purge()) {
                 self.begin_snapshot(queue);
             }
         }
@@ -320,19 +332,24 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Runs until the server stops; then brings the image up to date. `missing` says why there is none yet.
-pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<ImageError>)
+pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<String>)
 where
     I::View: Send + 'static,
 {
     yield_to_requests();
     let (mut wanted, mut wait, mut since) = (Vec::new(), FIRST_WAIT, Instant::now());
     loop {
-        let kept = missing.take().map_or_else(|| keep(shared, queue, &mut task, &mut wanted), Err);
-        let Err(error) = kept else { return };
+        let error = match missing.take() {
+            Some(why) => why,
+            None => match keep(shared, queue, &mut task, &mut wanted) {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            },
+        };
         wait = if since.elapsed() > LONGEST_WAIT { FIRST_WAIT } else { wait };
         error!(
             "the image can't be written; it is emptied and filled again in {wait:?}, and until then no snapshot is \
-             written and nothing purged: {error}"
+             written: {error}"
         );
         if regain(shared, queue, &mut task, &mut wanted, wait).is_none() {
             return;
@@ -367,6 +384,7 @@ where
         };
         task.keeper.on_applied(applied);
         task.count(shared, queue);
+        task.purge_if_due(None);
         if since.elapsed() >= wait {
             match task.image.destroy() {
                 Ok(()) => {
@@ -444,7 +462,7 @@ where
         if task.upkeep.schedule.is_due() {
             task.begin_snapshot(queue);
         }
-        task.purge_if_due(queue);
+        task.purge_if_due(Some(queue));
         drop(gate);
         shared.wait_for_stop(LOOK_EVERY);
     }

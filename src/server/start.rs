@@ -36,8 +36,8 @@ use crate::storage::image::{Image, Keeper, Progress};
 use crate::storage::member::{MemberStore, OpenedMember};
 use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{
-    Disks, ForceSync, ImageError, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId,
-    StorageError, check_directories, recover, write_tree,
+    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId, StorageError,
+    check_directories, recover, write_tree,
 };
 use crate::tree::snapshot::Compression;
 use crate::tree::{Tree, TreeRules};
@@ -335,7 +335,7 @@ pub struct Opened {
     load_ms: i64,
     image: Arc<ServerImage>,
     /// Why it is not there.
-    no_image: Option<ImageError>,
+    no_image: Option<String>,
     snapshots: Arc<FileDisk>,
     logs: Arc<FileDisk>,
     storage: Storage,
@@ -408,7 +408,7 @@ impl Opened {
         let no_image = match &recovered.image {
             ImageState::Unavailable { why } => {
                 warn!("serving without an image; without one a start reads snapshot and log: {why}");
-                Some(ImageError::Store(why.clone()))
+                Some(why.clone())
             }
             _ => None,
         };

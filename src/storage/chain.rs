@@ -7,7 +7,7 @@ use super::error::Refusal;
 use super::mark::Mark;
 use super::names::LogName;
 use super::recover::Notice;
-use super::{Disk, DiskError, Position, StorageError, set_aside};
+use super::{Disk, DiskError, Position, StorageError, copy_aside, set_aside};
 use crate::id::Zxid;
 use crate::journal::{self, End, Head, Record, Scan, Source};
 use crate::proto::op;
@@ -47,6 +47,8 @@ pub enum Repair {
     Aside(LogName),
     /// Bytes behind the last good record that a later start would misjudge.
     Cut { file: LogName, at: u64 },
+    /// What stands there from here on is given up, and may still be of use to somebody.
+    CutCopied { file: LogName, at: u64 },
 }
 
 /// Where to begin.
@@ -81,6 +83,10 @@ pub struct Chain<'a, D> {
     /// The last zxid so far.
     pub last: Zxid,
     pub last_position: Option<Position>,
+    /// The file with the last record that was read, and where that ends.
+    pub end: Option<(LogName, u64)>,
+    /// An operator has said that what stands behind `last` is given up.
+    pub gave_up: bool,
     pub records: u64,
     /// Bytes of the records visited.
     pub bytes: u64,
@@ -110,6 +116,8 @@ impl<'a, D: Disk> Chain<'a, D> {
             start: Zxid::ZERO,
             last: Zxid::ZERO,
             last_position: None,
+            end: None,
+            gave_up: false,
             records: 0,
             bytes: 0,
             notices: Vec::new(),
@@ -154,8 +162,12 @@ impl<'a, D: Disk> Chain<'a, D> {
         for at in 0..first {
             self.check_unread(self.files[at])?;
         }
-        if let (Start::Behind(_), Some(before)) = (start, first.checked_sub(1)) {
-            self.look_below(self.files[before])?;
+        if let (Start::Behind(zxid), Some(before)) = (start, first.checked_sub(1)) {
+            let repeated = match self.files.get(first) {
+                Some(file) if file.0.0 == zxid.0 + 1 && self.begins_with_an_error(*file)? => Some(file.0),
+                _ => None,
+            };
+            self.look_below(self.files[before], repeated, visit)?;
         }
         for at in first..self.files.len() {
             let file = self.files[at];
@@ -188,24 +200,49 @@ impl<'a, D: Disk> Chain<'a, D> {
 
     /// A file that need not be read could still hold, under a wrong name, what is missing elsewhere.
     fn check_unread(&mut self, file: LogName) -> Result<(), StorageError> {
-        let source = DiskFile::open(self.disk, file)?;
-        if let Head::Good | Head::Odd { .. } = journal::read_head(&source)?
-            && let Some(record) = Scan::new(&source).read()?
-            && record.zxid != file.0
-        {
-            if record.zxid > self.start {
+        let first = || {
+            let source = DiskFile::open(self.disk, file)?;
+            match journal::read_head(&source)? {
+                Head::Good | Head::Odd { .. } => Scan::new(&source).read(),
+                _ => Ok(None),
+            }
+        };
+        match first() {
+            Ok(Some(record)) if record.zxid == file.0 => {}
+            Ok(None) => {}
+            Ok(Some(record)) if record.zxid > self.start => {
                 return Err(Refusal::Misnamed { file, first: record.zxid, last: self.start }.into());
             }
-            self.notices.push(Notice::Misnamed { file, first: record.zxid });
+            Ok(Some(record)) => self.notices.push(Notice::Misnamed { file, first: record.zxid }),
+            // Nothing of it is needed; it might not be there at all.
+            Err(error) => self.notices.push(Notice::Unread { file, error }),
         }
         Ok(())
     }
 
-    /// The last file that is not needed. It would be, if the snapshot were lost.
-    fn look_below(&mut self, file: LogName) -> Result<(), DiskError> {
+    /// Java gives the error of a request that it can't decode the zxid of the transaction before (2.2), and a file that
+    /// begins with it that name: the transaction itself then stands at the end of the file before.
+    fn begins_with_an_error(&self, file: LogName) -> Result<bool, DiskError> {
+        let source = DiskFile::open(self.disk, file)?;
+        let first = Scan::new(&source).read()?;
+        Ok(first.is_some_and(|record| record.op == op::ERROR && record.zxid == file.0))
+    }
+
+    /// The last file that is not needed, but for a transaction whose zxid the next one may repeat. It would be, if the
+    /// snapshot were lost.
+    fn look_below(
+        &mut self,
+        file: LogName,
+        repeated: Option<Zxid>,
+        visit: &mut dyn FnMut(&Position, &Record) -> Result<(), jute::DecodeError>,
+    ) -> Result<(), StorageError> {
         let source = DiskFile::open(self.disk, file)?;
         let mut scan = Scan::new(&source);
-        while scan.read()?.is_some() {}
+        while let Some(record) = scan.read()? {
+            if Some(record.zxid) == repeated && record.zxid > self.last {
+                self.take(file, &record, visit)?;
+            }
+        }
         let offset = scan.position();
         if let End::Damaged(damage) = scan.end()? {
             self.notices.push(Notice::DamageBelowSnapshot { file, offset, damage });
@@ -251,6 +288,9 @@ impl<'a, D: Disk> Chain<'a, D> {
                 return self.give_up(refusal, Repair::Aside(file));
             }
             is_first = false;
+            if continues(self.last, record.zxid) || record.zxid <= self.last {
+                self.end = Some((file, record.end()));
+            }
             if record.zxid <= self.last {
                 self.note_repeat(file, &record);
                 continue;
@@ -259,15 +299,9 @@ impl<'a, D: Disk> Chain<'a, D> {
                 let refusal = Refusal::Gap { file, offset, last: self.last, found: record.zxid };
                 return self.give_up(refusal, cut);
             }
-            let position = Position { file, offset, zxid: record.zxid, checksum: record.checksum };
-            if let Err(error) = visit(&position, &record) {
-                let refusal = Refusal::Undecodable { file, offset, zxid: record.zxid, last: self.last, error };
-                return self.give_up(refusal, cut);
+            if let Err(refusal) = self.take(file, &record, visit) {
+                return self.give_up(*refusal, cut);
             }
-            self.last = record.zxid;
-            self.last_position = Some(position);
-            self.records += 1;
-            self.bytes += record.end() - offset;
         }
         if self.is_live && at + 1 == self.files.len() {
             return Ok(Next::File);
@@ -275,6 +309,25 @@ impl<'a, D: Disk> Chain<'a, D> {
         let offset = scan.position();
         let end = scan.end()?;
         self.on_end(file, offset, end)
+    }
+
+    /// The record that comes next.
+    fn take(
+        &mut self,
+        file: LogName,
+        record: &Record,
+        visit: &mut dyn FnMut(&Position, &Record) -> Result<(), jute::DecodeError>,
+    ) -> Result<(), Box<Refusal>> {
+        let (offset, zxid) = (record.offset, record.zxid);
+        let position = Position { file, offset, zxid, checksum: record.checksum };
+        if let Err(error) = visit(&position, record) {
+            return Err(Refusal::Undecodable { file, offset, zxid, last: self.last, error }.into());
+        }
+        self.last = zxid;
+        self.last_position = Some(position);
+        self.records += 1;
+        self.bytes += record.end() - offset;
+        Ok(())
     }
 
     fn on_end(&mut self, file: LogName, offset: u64, end: End) -> Result<Next, StorageError> {
@@ -329,7 +382,11 @@ impl<'a, D: Disk> Chain<'a, D> {
             return Err(refusal.into());
         }
         self.notices.push(Notice::GivenUp { reason: refusal.to_string(), last: self.last });
-        self.repairs.push(repair);
+        self.gave_up = true;
+        self.repairs.push(match repair {
+            Repair::Cut { file, at } => Repair::CutCopied { file, at },
+            other => other,
+        });
         Ok(Next::Stop)
     }
 }
@@ -344,7 +401,7 @@ pub fn continues(last: Zxid, zxid: Zxid) -> bool {
 pub fn repair<D: Disk>(disk: &D, repairs: &[Repair]) -> Result<Vec<Notice>, DiskError> {
     let mut ordered = repairs.to_vec();
     ordered.sort_by_key(|repair| match repair {
-        Repair::Aside(file) | Repair::Cut { file, .. } => std::cmp::Reverse(*file),
+        Repair::Aside(file) | Repair::Cut { file, .. } | Repair::CutCopied { file, .. } => std::cmp::Reverse(*file),
     });
     let mut notices = Vec::new();
     for repair in ordered {
@@ -352,6 +409,12 @@ pub fn repair<D: Disk>(disk: &D, repairs: &[Repair]) -> Result<Vec<Notice>, Disk
             Repair::Aside(file) => {
                 let to = set_aside(disk, &file.to_string())?;
                 notices.push(Notice::SetAside { from: file.to_string(), to });
+            }
+            Repair::CutCopied { file, at } => {
+                let to = copy_aside(disk, &file.to_string())?;
+                notices.push(Notice::SetAside { from: file.to_string(), to });
+                cut(disk, file, at)?;
+                notices.push(Notice::Cut { file, at });
             }
             Repair::Cut { file, at } => {
                 cut(disk, file, at)?;

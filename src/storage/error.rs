@@ -22,6 +22,8 @@ pub struct DiskError {
 pub enum DiskErrorKind {
     /// No room: ENOSPC, EDQUOT. The only one after which anything may go on.
     Full,
+    /// The file, or the file system, may only be read.
+    Denied,
     Other,
 }
 

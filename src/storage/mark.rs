@@ -49,7 +49,11 @@ impl Mark {
     }
 
     fn decode(mut slot: Bytes) -> Option<Self> {
-        let sum = crc32fast::hash(slot.get(..LEN - 8)?);
+        slot.truncate(LEN);
+        if slot.len() < LEN {
+            return None;
+        }
+        let sum = crc32fast::hash(&slot[..LEN - 8]);
         if slot.get_u32() != FORMAT {
             return None;
         }
@@ -85,5 +89,21 @@ impl Mark {
         disk.write_at(NAME, self.serial % 2 * SLOT, &self.encode())?;
         disk.sync(NAME)?;
         if is_new { disk.sync_dir() } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_of_any_length_is_a_mark_or_none() {
+        let mark = Mark { file: LogName(Zxid(5)), offset: 700, zxid: Zxid(9), serial: 3 };
+        let mut slot = BytesMut::from(&mark.encode()[..]);
+        slot.resize(SLOT as usize, 0);
+        for len in 0..=slot.len() {
+            let read = Mark::decode(slot.clone().freeze().slice(..len));
+            assert_eq!(read, (len >= LEN).then_some(mark), "{len} bytes");
+        }
     }
 }

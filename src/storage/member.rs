@@ -185,10 +185,10 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
     /// Takes back everything behind `target`, whether or not that itself was logged. `applied` is what the tree
     /// holds. Durable on return. A target that nothing is behind of changes nothing.
     pub fn truncate(&mut self, target: Zxid, applied: Zxid) -> Result<Truncated, StorageError> {
+        self.log.flush()?;
         if target >= self.log.last() {
             return Ok(Truncated::Log { last: self.log.last(), notices: Vec::new() });
         }
-        self.log.flush()?;
         let result = if target >= applied { self.cut_log(target, applied) } else { self.go_back(target) };
         result.inspect_err(|_| self.log.give_up())
     }
@@ -199,7 +199,7 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
         // The base may be a snapshot of a zxid that was never logged, as that of an epoch's start.
         let last = cut.last.map_or(self.base, |last| last.max(self.base));
         assert!(last >= applied || applied.counter() == 0, "{applied} was applied, but not logged");
-        self.log.on_cut(&LogState { last, mark: cut.mark });
+        self.log.on_cut(&LogState { last, mark: cut.mark, end: None });
         Ok(Truncated::Log { last, notices: cut.notices })
     }
 
@@ -252,7 +252,7 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
             }
         }
         let last = records.last().map_or(base, |position| position.zxid);
-        self.log.on_replaced(&LogState { last, mark: Mark::read(&self.disks.log)? });
+        self.log.on_replaced(&LogState { last, mark: Mark::read(&self.disks.log)?, end: None });
         self.base = base;
         Ok(Installed { snapshot: incoming.snapshot, last, records, image })
     }

@@ -42,7 +42,7 @@ pub use member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
 pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, check_directories, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};
-pub use snapshots::{Pace, SnapshotId, write_tree};
+pub use snapshots::{Pace, SnapshotId, discard as discard_snapshot, write_tree};
 pub use trunc::{Trunc, trunc};
 pub use writer::Writer;
 
@@ -115,13 +115,37 @@ pub struct Position {
 /// Renames a file so that neither this server nor a Java server takes it for a log or snapshot. Durable on
 /// return.
 fn set_aside(disk: &impl Disk, name: &str) -> Result<String, DiskError> {
+    let aside = name_aside(disk, name)?;
+    disk.rename(name, &aside)?;
+    disk.sync_dir()?;
+    Ok(aside)
+}
+
+/// As [`set_aside`], but the file stays as well.
+fn copy_aside(disk: &impl Disk, name: &str) -> Result<String, DiskError> {
+    const PIECE: usize = 1 << 20;
+    let aside = name_aside(disk, name)?;
+    disk.create(&aside)?;
+    let mut done = 0;
+    loop {
+        let bytes = disk.read(name, done, PIECE)?;
+        if bytes.is_empty() {
+            break;
+        }
+        disk.write_at(&aside, done, &bytes)?;
+        done += bytes.len() as u64;
+    }
+    disk.sync(&aside)?;
+    disk.sync_dir()?;
+    Ok(aside)
+}
+
+fn name_aside(disk: &impl Disk, name: &str) -> Result<String, DiskError> {
     let mut aside = format!("aside.{name}");
     let mut n = 1;
     while disk.len(&aside)?.is_some() {
         n += 1;
         aside = format!("aside-{n}.{name}");
     }
-    disk.rename(name, &aside)?;
-    disk.sync_dir()?;
     Ok(aside)
 }

@@ -12,9 +12,9 @@ use super::image::{self, Anchor, Image};
 use super::mark::Mark;
 use super::names::{self, LogName, SnapshotName};
 use super::snapshots::{self, SnapshotId, Unusable};
-use super::{Disk, DiskError, Position, StorageError, install};
+use super::{Disk, DiskError, DiskErrorKind, Position, StorageError, install};
 use crate::id::Zxid;
-use crate::journal::{Damage, Scan};
+use crate::journal::{Damage, FILE_HEADER_LEN, Scan};
 use crate::planted::{self, Bug};
 use crate::tree::digest::{DigestCheck, Verdict};
 use crate::tree::snapshot::{Compression, DigestSection};
@@ -83,6 +83,8 @@ pub struct LogState {
     /// The last logged zxid; -1 for a member that must not vote before it was synced.
     pub last: Zxid,
     pub(super) mark: Option<Mark>,
+    /// The file with the last record, and where that ends.
+    pub(super) end: Option<(LogName, u64)>,
 }
 
 /// What is to be done for the image.
@@ -136,6 +138,11 @@ pub enum Notice {
     },
     SnapshotWritten {
         name: SnapshotName,
+    },
+    /// A log that is not needed, and can't be read.
+    Unread {
+        file: LogName,
+        error: DiskError,
     },
     /// A log without a single byte of its header.
     Unwritten {
@@ -291,6 +298,11 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     }
     notices.extend(remove_tmp(disks)?);
     let mut mark = mark;
+    if let Some(old) = mark.filter(|_| run.chain.gave_up) {
+        // What was durable behind that counts no more, at later starts either.
+        let (file, offset) = run.chain.end.unwrap_or((old.file, FILE_HEADER_LEN));
+        mark = Some(Mark { file, offset, zxid: last, serial: old.serial });
+    }
     if !planted::is(Bug::CacheBelieved) {
         write_again(&disks.log, mark, run.chain.last_position)?;
         make_durable(disks, run.chain.files(), run.start)?;
@@ -341,7 +353,7 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         tree,
         digest_check: check,
         last_zxid: last,
-        log: LogState { last, mark },
+        log: LogState { last, mark, end: chain.end },
         image: image_state,
         anchor: Some(anchor),
         snapshot,
@@ -504,7 +516,11 @@ fn write_again<D: Disk>(disk: &D, mark: Option<Mark>, last: Option<Position>) ->
         if bytes.is_empty() {
             break;
         }
-        disk.write_at(&name, at, &bytes)?;
+        match disk.write_at(&name, at, &bytes) {
+            // It is another user's, so it was not written by this server.
+            Err(error) if error.kind == DiskErrorKind::Denied => break,
+            written => written?,
+        }
         at += bytes.len() as u64;
     }
     Ok(())
@@ -663,7 +679,7 @@ fn not_initialized(options: &Options, notices: Vec<Notice>) -> Recovered {
         tree: Tree::new(options.rules),
         digest_check: DigestCheck::default(),
         last_zxid: last,
-        log: LogState { last, mark: None },
+        log: LogState { last, mark: None, end: None },
         image: ImageState::Empty,
         anchor: None,
         known_snapshots: Vec::new(),
@@ -727,6 +743,9 @@ impl fmt::Display for Notice {
                     "{file} at offset {offset}, behind zxid {last}: {}; a batch that was not finished",
                     damage.what
                 )
+            }
+            Self::Unread { file, error } => {
+                write!(f, "{file} is not needed for this start, and can't be read: {error}")
             }
             Self::DamageBelowSnapshot { file, offset, damage } => write!(
                 f,

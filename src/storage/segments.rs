@@ -55,6 +55,8 @@ pub struct LogWriter<D> {
     disk: D,
     options: LogOptions,
     file: Option<File>,
+    /// The file before it, and where its records end: what was preallocated for it still goes back to the disk.
+    left: Option<(LogName, u64)>,
     last: Zxid,
     /// Appended, not yet synced.
     pending: Vec<Position>,
@@ -81,6 +83,7 @@ impl<D: Disk> LogWriter<D> {
             disk: log,
             options,
             file: None,
+            left: state.end,
             last: state.last,
             pending: Vec::new(),
             durable: state.last,
@@ -148,6 +151,7 @@ impl<D: Disk> LogWriter<D> {
 
     /// Makes a file, with room for `len` bytes of records, and everything about it durable.
     fn begin_file(&mut self, name: LogName, len: u64) -> Result<File, StorageError> {
+        self.trim();
         let path = name.to_string();
         let mut file = File { name, path, end: FILE_HEADER_LEN, allocated: 0, synced: FILE_HEADER_LEN };
         let result = self.try_begin(&mut file, len).map_err(full);
@@ -159,9 +163,15 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn try_begin(&mut self, file: &mut File, len: u64) -> Result<(), StorageError> {
-        if self.disk.len(&file.path)?.is_some() {
-            // Recovery has read it: no record in it was ever completed, or it would have this very zxid.
-            self.disk.remove(&file.path)?;
+        // Recovery has read those that are named after this zxid or a later one: no record in them was ever completed, or
+        // the log would end there. They must not seem to come behind this one.
+        let names = self.disk.list()?;
+        let mut others: Vec<_> = names.iter().filter_map(|name| LogName::parse(name)).collect();
+        others.retain(|other| *other >= file.name);
+        if !others.is_empty() {
+            for other in others {
+                self.disk.remove(&other.to_string())?;
+            }
             self.disk.sync_dir()?;
         }
         self.disk.create(&file.path)?;
@@ -184,7 +194,13 @@ impl<D: Disk> LogWriter<D> {
         // As Java: the header and a first step, then one step after the other.
         let steps = if step == 0 { 0 } else { (needed - FILE_HEADER_LEN).div_ceil(step) };
         let wanted = needed.max(FILE_HEADER_LEN + steps * step);
-        disk.preallocate(&file.path, wanted).map_err(|error| full(error.into()))?;
+        if let Err(error) = disk.preallocate(&file.path, wanted) {
+            if error.kind == DiskErrorKind::Full && file.allocated > 0 {
+                // Some file systems have by now given it what there was, which others need more.
+                let _ = disk.set_len(&file.path, file.allocated);
+            }
+            return Err(full(error.into()));
+        }
         file.allocated = wanted;
         Ok(())
     }
@@ -195,9 +211,28 @@ impl<D: Disk> LogWriter<D> {
         if let (Some(limit), Some(file)) = (self.options.size_limit, &self.file)
             && file.end > limit
         {
-            self.file = None;
+            self.leave();
         }
         Ok(Durable { zxid: self.durable, records: std::mem::take(&mut self.pending) })
+    }
+
+    /// The file is complete, and durable.
+    fn leave(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.left = (file.end < file.allocated).then_some((file.name, file.end));
+        }
+        self.trim();
+    }
+
+    /// Gives back what was preallocated for the file that was left. Readers need no zeros behind the last record, and if it
+    /// fails, they don't mind them.
+    fn trim(&mut self) {
+        if let Some((file, end)) = self.left.take() {
+            let path = file.to_string();
+            if matches!(self.disk.len(&path), Ok(Some(len)) if len > end) {
+                let _ = self.disk.set_len(&path, end);
+            }
+        }
     }
 
     /// As [`sync`](Self::sync), but the next sync reports it.
@@ -221,7 +256,7 @@ impl<D: Disk> LogWriter<D> {
 
     /// The log, which had been flushed, was cut: it ends with `state` now, and the next record begins a new file.
     pub(super) fn on_cut(&mut self, state: &LogState) {
-        self.file = None;
+        (self.file, self.left) = (None, state.end);
         self.pending.retain(|position| position.zxid <= state.last);
         (self.last, self.durable, self.mark) = (state.last, state.last, state.mark);
     }
@@ -240,7 +275,7 @@ impl<D: Disk> LogWriter<D> {
     /// The next record begins a new file. What was appended before is durable on return.
     pub fn roll(&mut self) -> Result<Durable, StorageError> {
         let durable = self.sync()?;
-        self.file = None;
+        self.leave();
         Ok(durable)
     }
 

@@ -154,6 +154,11 @@ pub fn publish(disk: &impl Disk, id: &SnapshotId) -> Result<(), DiskError> {
     disk.sync_dir()
 }
 
+/// A prepared snapshot gets no name, and goes.
+pub fn discard(disk: &impl Disk, id: &SnapshotId) -> Result<(), DiskError> {
+    disk.remove(&id.name.tmp())
+}
+
 /// The error of the disk that came through a stream, or the stream's own.
 fn disk_error(error: io::Error, name: &str) -> DiskError {
     let message = error.to_string();

@@ -66,24 +66,26 @@ pub(super) fn cut_log<D: Disk>(disk: &D, target: Zxid) -> Result<Cut, DiskError>
     let chain = Chain::new(disk, None)?;
     let (kept, later) = chain.files().split_at(chain.files().partition_point(|file| file.0 <= target));
     let mut notices = Vec::new();
-    // Records behind the target can only stand in the last file that is left: each ends where the next begins.
-    let is_whole = later.first() == Some(&LogName(Zxid(target.0 + 1)));
-    let stays = kept.last().map(|file| what_stays(disk, *file, target, is_whole)).transpose()?;
-    let mut last = stays.as_ref().and_then(|stays| stays.last);
-    for file in kept.iter().rev().skip(1) {
-        last = match last {
-            Some(_) => break,
-            None => what_stays(disk, *file, target, true)?.last,
-        };
+    // Records behind the target can only stand in the last file that holds any: each ends where the next begins. A file
+    // that was begun and got no record says nothing: those that were begun later may have names before its own.
+    let mut is_whole = later.first() == Some(&LogName(Zxid(target.0 + 1)));
+    let mut looked = Vec::new();
+    for file in kept.iter().rev() {
+        looked.push((*file, what_stays(disk, *file, target, is_whole)?));
+        if looked.last().is_some_and(|(_, stays)| stays.last.is_some()) {
+            break;
+        }
+        is_whole = true;
     }
+    let (end_of, last) = match looked.last() {
+        Some((file, stays)) => (Some((*file, stays.end)), stays.last),
+        None => (None, None),
+    };
     let mut mark = Mark::read(disk)?;
     // It would call the shortened log damaged.
     let lowered = mark.filter(|_| !planted::is(Bug::MarkStays));
     if let Some(old) = lowered.filter(|mark| mark.zxid > target || later.contains(&mark.file)) {
-        let (file, end) = match (kept.last(), &stays) {
-            (Some(file), Some(stays)) => (*file, stays.end),
-            _ => (old.file, FILE_HEADER_LEN),
-        };
+        let (file, end) = end_of.unwrap_or((old.file, FILE_HEADER_LEN));
         // Of a file that is not its own, all was durable before the next was begun.
         let offset = if file == old.file { end.min(old.offset) } else { end };
         let zxid = last.unwrap_or(target).min(target).min(old.zxid);
@@ -94,9 +96,9 @@ pub(super) fn cut_log<D: Disk>(disk: &D, target: Zxid) -> Result<Cut, DiskError>
         disk.sync_dir()?;
         notices.push(Notice::Removed { name: file.to_string() });
     }
-    if let (Some(file), Some(Stays { end, goes_on: true, .. })) = (kept.last(), stays) {
-        chain::cut(disk, *file, end)?;
-        notices.push(Notice::Cut { file: *file, at: end });
+    for (file, Stays { end, .. }) in looked.into_iter().filter(|(_, stays)| stays.goes_on) {
+        chain::cut(disk, file, end)?;
+        notices.push(Notice::Cut { file, at: end });
     }
     Ok(Cut { last, mark, notices })
 }

@@ -207,6 +207,12 @@ impl SimDisk {
         Ok(act(&mut dir.inodes[ix]))
     }
 
+    fn give_back(&self, freed: u64) {
+        if let Some(room) = &mut self.fuse.borrow_mut().room {
+            *room += freed;
+        }
+    }
+
     /// Puts a file there, as durable as can be.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut dir = self.dir.borrow_mut();
@@ -350,10 +356,15 @@ impl Disk for SimDisk {
         let mut fuse = self.fuse.borrow_mut();
         if let Some(room) = fuse.room.as_mut() {
             if *room < grown {
+                // As ext4: what there is, and then no more.
+                let taken = std::mem::take(room) as usize;
+                drop(fuse);
+                self.inode(name, |inode| inode.now.resize(inode.now.len() + taken, 0))?;
                 return Err(self.error(DiskErrorKind::Full, "preallocate", name, "no space left on device"));
             }
             *room -= grown;
         }
+        drop(fuse);
         self.inode(name, |inode| {
             if inode.now.len() < len as usize {
                 inode.now.resize(len as usize, 0);
@@ -363,7 +374,13 @@ impl Disk for SimDisk {
 
     fn set_len(&self, name: &str, len: u64) -> Result<(), DiskError> {
         self.burn("truncate", name)?;
-        self.inode(name, |inode| inode.now.resize(len as usize, 0))
+        let freed = self.inode(name, |inode| {
+            let before = inode.now.len() as u64;
+            inode.now.resize(len as usize, 0);
+            before.saturating_sub(len)
+        })?;
+        self.give_back(freed);
+        Ok(())
     }
 
     fn sync(&self, name: &str) -> Result<(), DiskError> {
@@ -398,6 +415,8 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
         self.burn("remove", name)?;
+        let freed = self.inode(name, |inode| inode.now.len() as u64).unwrap_or(0);
+        self.give_back(freed);
         let mut dir = self.dir.borrow_mut();
         dir.names.remove(name);
         dir.unsafe_changes.push(NameChange::Remove(name.to_owned()));
