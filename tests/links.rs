@@ -59,7 +59,7 @@ impl Server {
     fn next(&self) -> LinkEvent {
         loop {
             match self.events.recv_timeout(PATIENCE).expect("something happens") {
-                LinkEvent::SnapshotProgress { link } => assert_eq!(link, DIALLED, "only learners get snapshots"),
+                LinkEvent::SyncProgress { .. } => {}
                 event => return event,
             }
         }
@@ -324,8 +324,50 @@ fn a_snapshot_that_stands_still_is_given_up() {
     let snap = [Packet::Snap { zxid: Zxid(1) }];
     socket.write_all(&[&bytes(&snap)[..], &[0, 0, 0, 1, 0, 0]].concat()).unwrap();
     assert_eq!(learner.packets(1), snap);
-    assert!(matches!(learner.events.recv_timeout(PATIENCE), Ok(LinkEvent::SnapshotProgress { link: DIALLED })));
+    assert!(matches!(learner.events.recv_timeout(PATIENCE), Ok(LinkEvent::SyncProgress { link: DIALLED })));
     assert!(matches!(learner.down(), LinkEnd::SnapshotStalled(given) if given == patience));
+}
+
+/// How long a peer may take to deal with what it was sent is counted from when it had it.
+#[test]
+fn a_leader_hears_when_a_peer_has_taken_a_snapshot() {
+    let (leader, link, mut socket) = leader_and_socket(rules());
+    let snap = Packet::Snap { zxid: Zxid(1) };
+    let length = bytes(std::slice::from_ref(&snap)).len() + (64 << 20);
+    leader.links.send(link, &snap);
+    leader.links.send_snapshot(link, |out| (0..64).try_for_each(|_| out.write_all(&[7; 1 << 20])));
+    leader.links.flush();
+    let mut got = vec![0; length];
+    socket.read_exact(&mut got).unwrap();
+    assert!(matches!(leader.events.recv_timeout(PATIENCE), Ok(LinkEvent::SyncProgress { link: at }) if at == link));
+}
+
+/// Who says nothing keeps nobody out, and is lent little memory.
+#[test]
+fn strangers_make_room_for_a_learner() {
+    let leader = Server::new(rules());
+    let at = leader.listen();
+    let silent: Vec<TcpStream> = (0..1100).map(|_| TcpStream::connect(at).unwrap()).collect();
+    let mut learner = TcpStream::connect(at).unwrap();
+    let hello = [Packet::Ack { zxid: Zxid(1) }];
+    learner.write_all(&bytes(&hello)).unwrap();
+    let (mut up, mut evicted) = (0, 0);
+    loop {
+        match leader.next() {
+            LinkEvent::Up { .. } => up += 1,
+            LinkEvent::Down { why: LinkEnd::Silent, .. } => evicted += 1,
+            LinkEvent::Packets { packets, .. } => break assert_eq!(packets, hello),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(up - evicted <= 1025, "{up} came, {evicted} had to go");
+    drop(silent);
+
+    let (leader, _, mut socket) = leader_and_socket(rules());
+    let body = vec![0; 100_000];
+    let large = Packet::Request(Forwarded { session: 1, cxid: 2, op: 1, body: body.into(), identities: None });
+    socket.write_all(&bytes(&[large])).unwrap();
+    assert!(matches!(leader.down(), LinkEnd::NoPacket(_)));
 }
 
 #[test]

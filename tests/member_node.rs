@@ -148,6 +148,7 @@ fn rules(me: i64, membership: Arc<Membership>) -> MemberRules {
             sync_from_log: false,
             max_concurrent_snap_syncs: 10,
             max_concurrent_diff_syncs: 10,
+            max_diff_bytes: usize::MAX,
         },
         learner: LearnerRules {
             me,
@@ -178,7 +179,7 @@ impl World {
             let node = NodeRules {
                 server_id: id as u8,
                 tick_ms: TICK,
-                record_most: 0,
+                record_most: zooid::journal::PAYLOAD_MAX,
                 prepare: PrepareRules { close_list_bytes: 1 << 20, ..PrepareRules::default() },
                 reaper: ReaperRules { interval_ms: 60_000_000, max_per_minute: 10_000, max_never_used_ms: 0 },
             };
@@ -796,6 +797,28 @@ fn what_members_go_through_is_counted() {
     assert_eq!(then.map(|counts| counts.leader_unavailable_ms.count), [0, 1, 1]);
     assert_eq!(then[1].unavailable_ms.max, then[1].leader_unavailable_ms.max.max(at_first[1].unavailable_ms.max));
     assert_eq!(then[0].follower_sync_ms.count, 2);
+}
+
+// Whoever is refused must not be back within a millisecond, as often as it is refused.
+#[test]
+fn who_is_refused_rests_before_it_tries_again() {
+    let mut world = World::serving(|_, _| ());
+    world.kill(1);
+    let cuts = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = cuts.clone();
+    world.server(1).is_up = true;
+    world.tamper = Some(Box::new(move |to, packet| {
+        if to == 1 && matches!(packet, Packet::LeaderInfo { .. }) {
+            count.set(count.get() + 1);
+            // It is out of turn, and ends the attempt.
+            *packet = Packet::UpToDate;
+        }
+    }));
+    world.wait(10_000);
+    assert!((20..200).contains(&cuts.get()), "{} attempts in ten seconds", cuts.get());
+    world.tamper = None;
+    world.wait(2000);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Forward, Duty::Order]);
 }
 
 // 64.

@@ -76,7 +76,7 @@ const TIMEOUT: i32 = 1000;
 
 impl World {
     fn new() -> Self {
-        Self::behind(Zxid::ZERO, 0)
+        Self::behind(Zxid::ZERO, zooid::journal::PAYLOAD_MAX)
     }
 
     /// With so many transactions before, and so many bytes in one.
@@ -326,7 +326,7 @@ fn equal_runs_are_equal() {
 // Java: `ZooKeeperServer.getNextZxid` counts a whole i64.
 #[test]
 fn a_server_alone_counts_on_where_an_epoch_would_end() {
-    let mut world = World::behind(Zxid(0xffff_fffd), 0);
+    let mut world = World::behind(Zxid(0xffff_fffd), zooid::journal::PAYLOAD_MAX);
     let session = world.connect(1);
     for (xid, zxid) in [(1, 0xffff_ffff), (2, 0x1_0000_0000), (3, 0x1_0000_0001)] {
         world.write(1, session, xid, create(&format!("/n{xid}"), 0));
@@ -341,7 +341,9 @@ fn a_server_alone_counts_on_where_an_epoch_would_end() {
 
 #[test]
 fn a_raised_buffer_raises_what_a_transaction_may_hold() {
-    for (record_most, error) in [(0, zooid::proto::ErrorCode::Marshalling.code()), (8 << 20, 0)] {
+    for (record_most, error) in
+        [(zooid::journal::PAYLOAD_MAX, zooid::proto::ErrorCode::Marshalling.code()), (8 << 20, 0)]
+    {
         let mut world = World::behind(Zxid::ZERO, record_most);
         let session = world.connect(1);
         let Write::Create(mut large) = create("/large", 0) else { unreachable!() };

@@ -348,8 +348,11 @@ async fn dial(
 
 async fn connect(endpoint: &Endpoint, names: &Names) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in names.addresses(endpoint).await? {
-        match TcpStream::connect(address).await {
+    // All at once: one that swallows what is sent to it must not keep the others from being tried.
+    let found = names.addresses(endpoint).await?;
+    let mut attempts: JoinSet<io::Result<TcpStream>> = found.into_iter().map(TcpStream::connect).collect();
+    while let Some(ended) = attempts.join_next().await {
+        match ended.expect("an attempt does not panic") {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }

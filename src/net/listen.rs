@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::client;
 use super::conn::Conn;
-use super::names::Names;
+use super::names::{Names, in_java_s_order};
 use crate::clock;
 use crate::config::Endpoint;
 use crate::server::Shared;
@@ -33,7 +33,7 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
             Some((address, _)) => (address, endpoint.port).to_socket_addrs(),
             None => Err(error),
         });
-        resolved.with_context(|| format!("clientPortAddress={}: unknown host", endpoint.host))?.collect()
+        in_java_s_order(resolved.with_context(|| format!("clientPortAddress={}: unknown host", endpoint.host))?)
     };
     let mut last = None;
     for address in addresses {

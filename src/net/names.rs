@@ -21,6 +21,9 @@ use crate::config::Endpoint;
 /// What was known once is not waited for much longer than a lookup takes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Names that are kept at most.
+const MOST: usize = 1024;
+
 /// Clones know the same.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -31,15 +34,15 @@ impl Names {
     /// The addresses of an endpoint; an error if its name was never found.
     pub async fn addresses(&self, endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
         let Endpoint { host, port } = endpoint;
-        let lookup = lookup_host((host.as_str(), *port));
+        let lookup = async { lookup_host((host.as_str(), *port)).await.map(in_java_s_order) };
         let known = self.known.lock().get(host).cloned();
         let why = match known {
             None => match lookup.await {
-                Ok(found) => return Ok(self.remember(host, found.collect())),
+                Ok(found) => return Ok(self.remember(host, found)),
                 Err(error) => return Err(error),
             },
             Some(_) => match tokio::time::timeout(PATIENCE, lookup).await {
-                Ok(Ok(found)) => return Ok(self.remember(host, found.collect())),
+                Ok(Ok(found)) => return Ok(self.remember(host, found)),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer in {} ms", PATIENCE.as_millis()),
             },
@@ -50,16 +53,32 @@ impl Names {
     }
 
     fn remember(&self, host: &str, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
-        if !found.is_empty() {
-            self.known.lock().insert(host.to_owned(), found.iter().map(SocketAddr::ip).collect());
+        let mut known = self.known.lock();
+        // Others name their own addresses, and they need not be members.
+        if !found.is_empty() && (known.len() < MOST || known.contains_key(host)) {
+            known.insert(host.to_owned(), found.iter().map(SocketAddr::ip).collect());
         }
         found
     }
 }
 
+/// Of a name with addresses of both kinds Java takes those of IPv4 first (`InetAddress`, unless it is told otherwise), and
+/// the first is where others expect to find us.
+pub(super) fn in_java_s_order(found: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut found: Vec<SocketAddr> = found.into_iter().collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_both_kinds_come_in_java_s_order() {
+        let [six, four, other] = ["[::1]:1", "10.0.0.2:1", "10.0.0.1:1"].map(|text| text.parse().unwrap());
+        assert_eq!(in_java_s_order([six, four, other]), [four, other, six]);
+    }
 
     #[tokio::test]
     async fn a_name_that_is_not_found_any_more_is_where_it_was() {

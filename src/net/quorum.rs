@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::RandomState;
@@ -76,8 +76,9 @@ pub enum LinkEvent {
     Up { link: LinkId, peer: SocketAddr },
     /// All that one read brought.
     Packets { link: LinkId, packets: Vec<Packet>, room: Room },
-    /// Something, but not all, of what follows a [`Packet::Snap`], which has come before.
-    SnapshotProgress { link: LinkId },
+    /// A learner has got something, but not all, of what follows a [`Packet::Snap`], which has come before; or a peer has
+    /// taken some of what was queued for it.
+    SyncProgress { link: LinkId },
     /// All of it.
     Snapshot { link: LinkId, tree: Box<Tree> },
     /// The link ended, or a dial failed; not because it was closed here.
@@ -102,6 +103,8 @@ pub enum LinkEnd {
     SnapshotStalled(Duration),
     #[error("the snapshot could not be read to its end")]
     SnapshotFailed,
+    #[error("the peer has not said who it is, and others want its place")]
+    Silent,
     #[error("the peer does not read: {0} bytes are queued for it")]
     TooSlow(usize),
     #[error("it could not be reached: {0}")]
@@ -138,6 +141,8 @@ struct Link {
     /// Bytes of packets that nobody has dealt with, and that there are fewer.
     unhandled: AtomicUsize,
     room: Notify,
+    /// A whole packet has come.
+    has_spoken: AtomicBool,
 }
 
 #[derive(Default)]
@@ -172,6 +177,7 @@ enum Ending {
     /// By us: nobody is told.
     Closed,
     TooSlow(usize),
+    Silent,
 }
 
 /// A buffer that grew beyond this is not kept.
@@ -188,6 +194,7 @@ impl Link {
             ended: Notify::new(),
             unhandled: AtomicUsize::new(0),
             room: Notify::new(),
+            has_spoken: AtomicBool::new(false),
         })
     }
 
@@ -247,6 +254,8 @@ pub struct Links {
 const ACCEPTED: u64 = 1 << 63;
 /// Peers that are connected at most; more are refused.
 const MAX_ACCEPTED: usize = 1024;
+/// What a peer may send before it has said who it is.
+const FIRST_PACKET: usize = 64 << 10;
 /// Attempts at each address, as many as Java's,
 const TRIES: u32 = 5;
 /// and some at first that follow each other sooner: who is elected may open its port a moment after its voters come.
@@ -408,7 +417,7 @@ impl Links {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        if self.links.read().len() >= MAX_ACCEPTED {
+        if self.links.read().len() >= MAX_ACCEPTED && !self.evict() {
             return warn!(%peer, "a learner is refused: {MAX_ACCEPTED} are connected");
         }
         if let Err(error) = self.set_up(&stream, self.rules.leader_nodelay) {
@@ -418,6 +427,19 @@ impl Links {
         self.links.write().insert(link.id, link.clone());
         let links = self.clone();
         self.runtime.spawn(async move { links.serve(link, stream, peer, Side::Leader).await });
+    }
+
+    /// Makes room among those that never said who they are, of the one that has been silent for the longest. False if all
+    /// have said it.
+    fn evict(&self) -> bool {
+        let links = self.links.read();
+        let is_stranger = |link: &&Arc<Link>| {
+            let is_up = || link.out.lock().ending.is_none();
+            link.id.0 >= ACCEPTED && !link.has_spoken.load(Ordering::Relaxed) && is_up()
+        };
+        let Some(oldest) = links.values().filter(is_stranger).min_by_key(|link| link.id) else { return false };
+        oldest.end(&mut oldest.out.lock(), Ending::Silent);
+        true
     }
 
     fn set_up(&self, stream: &TcpStream, nodelay: bool) -> io::Result<()> {
@@ -462,7 +484,7 @@ impl Links {
             biased;
             ending = link.ending() => told(ending),
             why = self.read(&link, input, side) => Some(why),
-            why = write(&link, &output, self.rules.snapshot_patience) => Some(why),
+            why = self.write(&link, &output) => Some(why),
         };
         // With the last of them the socket is closed.
         link.out.lock().socket = None;
@@ -490,7 +512,9 @@ impl Links {
 
     /// Reads until the link ends, and says why.
     async fn read(&self, link: &Arc<Link>, input: OwnedReadHalf, side: Side) -> LinkEnd {
-        let reader = PacketReader::new(side, self.rules.max_buffer_bytes);
+        let most = self.rules.max_buffer_bytes;
+        let first = if side == Side::Leader { FIRST_PACKET.min(most) } else { most };
+        let reader = PacketReader::new(side, first);
         let mut inbox = Inbox { links: self, link, side, bytes: BytesMut::new(), reader, snapshot: None };
         match inbox.run(input).await {
             Err(why) => why,
@@ -504,6 +528,7 @@ fn told(ending: Ending) -> Option<LinkEnd> {
     match ending {
         Ending::Closed => None,
         Ending::TooSlow(bytes) => Some(LinkEnd::TooSlow(bytes)),
+        Ending::Silent => Some(LinkEnd::Silent),
     }
 }
 
@@ -599,7 +624,7 @@ impl Inbox<'_> {
             if let Some(unpacking) = &mut self.snapshot {
                 let zxid = unpacking.zxid;
                 let Some(mut tree) = unpacking.feed(&mut self.bytes).await? else {
-                    (self.links.sink)(LinkEvent::SnapshotProgress { link: self.link.id });
+                    (self.links.sink)(LinkEvent::SyncProgress { link: self.link.id });
                     break Ok(());
                 };
                 self.snapshot = None;
@@ -616,6 +641,8 @@ impl Inbox<'_> {
                         let parser = SnapshotParser::new(tree, max_buffer_bytes);
                         self.snapshot = Some(Unpacking::begin(*zxid, parser)?);
                     }
+                    // It has said who it is.
+                    self.reader.set_max(self.links.rules.max_buffer_bytes);
                     packets.push(packet);
                     if self.snapshot.is_some() {
                         self.hand_over(&mut packets, came - self.bytes.len());
@@ -631,6 +658,7 @@ impl Inbox<'_> {
         if packets.is_empty() {
             return;
         }
+        self.link.has_spoken.store(true, Ordering::Relaxed);
         self.link.unhandled.fetch_add(bytes, Ordering::Relaxed);
         let room = Room { link: self.link.clone(), bytes };
         (self.links.sink)(LinkEvent::Packets { link: self.link.id, packets: std::mem::take(packets), room });
@@ -646,42 +674,69 @@ fn kept(mut buffer: BytesMut) -> BytesMut {
     buffer
 }
 
-/// Writes what is queued until the link ends, and says why.
-async fn write(link: &Link, output: &OwnedWriteHalf, patience: Duration) -> LinkEnd {
-    let sent = async {
-        loop {
-            let next = {
-                let mut out = link.out.lock();
-                out.woken = false;
-                let next = out.queue.pop_front();
-                out.sending = next.is_some();
-                next
-            };
-            match next {
-                None => link.wake.notified().await,
-                Some(Piece::Packets(buffer)) => {
-                    write_all(output, &mut &buffer[..]).await?;
+/// How often it is told that a peer takes what is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// More than this at once is written in pieces.
+const PIECE: usize = 1 << 20;
+
+impl Links {
+    /// Writes what is queued until the link ends, and says why.
+    async fn write(&self, link: &Link, output: &OwnedWriteHalf) -> LinkEnd {
+        let patience = self.rules.snapshot_patience;
+        let tell = || {
+            // A leader's business alone: who learns has little to send.
+            if link.id.0 >= ACCEPTED {
+                (self.sink)(LinkEvent::SyncProgress { link: link.id });
+            }
+        };
+        let mut told = Instant::now();
+        let mut progress = || {
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                tell();
+            }
+        };
+        let sent = async {
+            loop {
+                let next = {
                     let mut out = link.out.lock();
-                    out.bytes -= buffer.len();
-                    out.spare = kept(buffer);
-                }
-                Some(Piece::Snapshot(mut chunks)) => loop {
-                    match chunks.recv().await {
-                        Some(Chunk::Bytes(mut bytes)) => {
-                            // Recent transactions are kept for as long as it takes.
-                            match tokio::time::timeout(patience, write_all(output, &mut bytes)).await {
-                                Ok(written) => written?,
-                                Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
+                    out.woken = false;
+                    let next = out.queue.pop_front();
+                    out.sending = next.is_some();
+                    next
+                };
+                match next {
+                    None => link.wake.notified().await,
+                    Some(Piece::Packets(buffer)) => {
+                        for mut piece in buffer.chunks(PIECE) {
+                            write_all(output, &mut piece).await?;
+                            if buffer.len() > PIECE {
+                                progress();
                             }
                         }
-                        Some(Chunk::End) => break,
-                        None => return Ok(LinkEnd::SnapshotFailed),
+                        let mut out = link.out.lock();
+                        out.bytes -= buffer.len();
+                        out.spare = kept(buffer);
                     }
-                },
+                    Some(Piece::Snapshot(mut chunks)) => loop {
+                        match chunks.recv().await {
+                            Some(Chunk::Bytes(mut bytes)) => {
+                                // Recent transactions are kept for as long as it takes.
+                                match tokio::time::timeout(patience, write_all(output, &mut bytes)).await {
+                                    Ok(written) => written?,
+                                    Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
+                                }
+                                progress();
+                            }
+                            Some(Chunk::End) => break tell(),
+                            None => return Ok(LinkEnd::SnapshotFailed),
+                        }
+                    },
+                }
             }
-        }
-    };
-    sent.await.unwrap_or_else(|error: io::Error| error.into())
+        };
+        sent.await.unwrap_or_else(|error: io::Error| error.into())
+    }
 }
 
 /// The way of a snapshot from its thread to its link.

@@ -74,7 +74,7 @@ pub enum PeerInput {
         room: Room,
     },
     /// A part of a snapshot came.
-    SnapshotProgress {
+    SyncProgress {
         link: LinkId,
     },
     /// The whole of the snapshot behind the SNAP that came before. Its tree has no zxid yet.

@@ -107,6 +107,9 @@ pub(super) struct Member {
     election_ms: i64,
     /// Since when it serves nobody.
     unavailable_since: Option<Mono>,
+    /// Roles in a row in which it never served, and until when it rests from the last of them.
+    futile: i64,
+    rests_until: Mono,
     pub(super) counts: MemberCounts,
     leading_since: Mono,
     /// When to hear of clients again.
@@ -123,6 +126,10 @@ struct Start {
 
 /// A tree that differs from the leader's is thrown away no more often than this.
 const REFILL_EVERY_MS: Mono = 3_600_000;
+/// How long it rests after a role in which it never served, for each of those in a row, and at most (Java's observers:
+/// 100 ms on average, by chance).
+const REST_MS: Mono = 10;
+const LONGEST_REST_MS: Mono = 200;
 /// A learner's clients are heard of this often, so that a ping that comes has something new to say.
 const TOUCHES_PER_TICK: Mono = 4;
 
@@ -152,6 +159,8 @@ impl Member {
             looking_since: now,
             election_ms: 0,
             unavailable_since: Some(now),
+            futile: 0,
+            rests_until: now,
             counts: MemberCounts::default(),
             leading_since: now,
             next_touch: now,
@@ -162,8 +171,8 @@ impl Member {
 
     pub fn next_deadline(&self, duty: Duty) -> Mono {
         let role = match &self.role {
-            // At once: what it waits for may be there already.
-            Role::Settling => self.looking_since,
+            // What it waits for may be there already.
+            Role::Settling => self.rests_until,
             Role::Looking if duty == Duty::None => self.read_only_at().unwrap_or(Mono::MAX),
             Role::Looking => self.next_touch,
             Role::Leading(leader) => leader.next_deadline().unwrap_or(Mono::MAX),
@@ -253,7 +262,8 @@ impl Node {
 
     pub(super) fn on_peer(&mut self, now: Now, tree: &Tree, input: PeerInput, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
-        let Member { role, history, out, votes, election, epochs, storing, received, link: own, .. } = &mut **member;
+        let Member { role, history, out, votes, election, epochs, storing, received, link: own, is_blank, .. } =
+            &mut **member;
         let (mono, own) = (now.mono, *own);
         match input {
             PeerInput::Notification { from, body } => election.on_notification(mono, from, &body, votes),
@@ -285,13 +295,11 @@ impl Node {
                     *received = Some(tree);
                 }
             }
-            PeerInput::SnapshotProgress { link } => {
-                if let Role::Learning(learner) = role
-                    && own == Some(link)
-                {
-                    learner.on_progress(mono);
-                }
-            }
+            PeerInput::SyncProgress { link } => match role {
+                Role::Leading(leader) => leader.on_progress(mono, link),
+                Role::Learning(learner) if own == Some(link) => learner.on_progress(mono),
+                _ => {}
+            },
             PeerInput::LinkDown { link } => match role {
                 Role::Leading(leader) => leader.on_closed(link, out),
                 Role::Learning(learner) if own == Some(link) => learner.on_closed(out),
@@ -302,6 +310,10 @@ impl Node {
                 match file {
                     EpochFile::Accepted => epochs.accepted = epoch,
                     EpochFile::Current => epochs.current = epoch,
+                }
+                // It holds a leader's history, and its vote for that may be counted.
+                if file == EpochFile::Current && matches!(role, Role::Learning(_)) {
+                    *is_blank = false;
                 }
                 match role {
                     Role::Leading(leader) => leader.on_epoch_saved(mono, file, epoch, history, out),
@@ -514,7 +526,7 @@ impl Node {
             let votes = std::mem::take(&mut member.votes);
             let wishes = std::mem::take(&mut member.out);
             if votes.is_empty() && wishes.is_empty() {
-                if self.may_settle() {
+                if self.may_settle(now) {
                     self.settle(now, effects);
                     continue;
                 }
@@ -633,9 +645,10 @@ impl Node {
         self.store(now, PeerEffect::Install { tree, rest }, effects);
     }
 
-    fn may_settle(&self) -> bool {
+    fn may_settle(&self, now: Now) -> bool {
         self.member.as_ref().is_some_and(|member| {
             matches!(member.role, Role::Settling)
+                && now.mono >= member.rests_until
                 && member.storing == 0
                 && !self.disk_full
                 && (self.durable >= member.history.last() || planted::is(Bug::VotesUnsynced))
@@ -763,6 +776,11 @@ impl Node {
                 effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
             }
         }
+        // Whoever is refused would be back within a millisecond, as often as it is refused.
+        if self.duty == Duty::None && member.again.is_none() {
+            member.futile += 1;
+            member.rests_until = now.mono + (REST_MS * member.futile).min(LONGEST_REST_MS) + member.rules.me % REST_MS;
+        }
         member.received = None;
         member.starting = None;
         member.unavailable_since.get_or_insert(now.mono);
@@ -795,6 +813,7 @@ impl Node {
     ) {
         let member = self.member.as_mut().expect("asked before");
         let Start { duty, epoch } = member.starting.take().expect("asked before");
+        member.futile = 0;
         if let Some(since) = member.unavailable_since.take() {
             member.counts.unavailable_ms.add(now.mono - since);
             if duty == Duty::Order {

@@ -59,7 +59,7 @@ pub struct NodeRules {
     /// Standalone servers make session ids as server 1.
     pub server_id: u8,
     pub tick_ms: i64,
-    /// The largest payload of a log record, in bytes: `jute.maxbuffer` and its extra, and what Java reads at least.
+    /// The largest payload of a log record, in bytes: `jute.maxbuffer` and its extra.
     pub record_most: usize,
     pub prepare: PrepareRules,
     pub reaper: ReaperRules,
@@ -158,7 +158,7 @@ impl Node {
         }
         Self {
             tick_ms,
-            record_most: rules.record_most.max(journal::PAYLOAD_MAX),
+            record_most: rules.record_most,
             server_id: rules.server_id,
             preparer: Preparer::new(rules.prepare, tree),
             sessions,

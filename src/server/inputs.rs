@@ -10,7 +10,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::node::input::Input;
 
-/// Connections stop reading before this grows: each has a bounded number of requests under way.
+/// Connections stop reading before this grows: each has a bounded number of requests under way. So do links. Election
+/// connections don't, but what they bring has a bound.
 #[derive(Debug)]
 pub struct Inputs {
     waiting: Mutex<Waiting>,
@@ -21,6 +22,8 @@ pub struct Inputs {
 #[derive(Debug)]
 struct Waiting {
     inputs: Vec<Input>,
+    /// Of those, notifications of elections.
+    votes: usize,
     /// When what came of late will have had [`EACH`] for each.
     booked: Instant,
     turn: Turn,
@@ -40,6 +43,8 @@ enum Turn {
     Called,
 }
 
+/// Notifications that wait at most (Java: `QuorumCnxManager.RECV_CAPACITY`, of which the oldest go).
+const MOST_VOTES: usize = 100;
 /// More requests, packets or transactions than this are never dealt with in passing.
 const FEW: usize = 4;
 /// Nor is anything while more of them come than one in this time: what gathers while the Node's thread wakes up then
@@ -56,8 +61,15 @@ impl Default for Inputs {
     /// The first turn is the Node's thread's, as soon as there is one.
     fn default() -> Self {
         let (now, turn) = (Instant::now(), Turn::Called);
-        let waiting =
-            Waiting { inputs: Vec::new(), booked: now, turn, nudged: false, look_by: now, sleeps_until: None };
+        let waiting = Waiting {
+            inputs: Vec::new(),
+            votes: 0,
+            booked: now,
+            turn,
+            nudged: false,
+            look_by: now,
+            sleeps_until: None,
+        };
         Self { waiting: Mutex::new(waiting), called: Condvar::new() }
     }
 }
@@ -74,6 +86,16 @@ impl Waiting {
 }
 
 impl Inputs {
+    /// A notification of an election. Who has a vote repeats it, so those above [`MOST_VOTES`] are dropped.
+    pub fn push_vote(&self, input: Input) {
+        let mut waiting = self.waiting.lock();
+        if waiting.votes < MOST_VOTES {
+            waiting.votes += 1;
+            waiting.inputs.push(input);
+            self.call(&mut waiting);
+        }
+    }
+
     pub fn push(&self, input: Input) {
         let mut waiting = self.waiting.lock();
         waiting.inputs.push(input);
@@ -112,6 +134,7 @@ impl Inputs {
     pub fn take(&self, into: &mut Vec<Input>) {
         let mut waiting = self.waiting.lock();
         waiting.nudged = false;
+        waiting.votes = 0;
         std::mem::swap(&mut waiting.inputs, into);
     }
 

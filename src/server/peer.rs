@@ -270,7 +270,7 @@ fn start_election(shared: &Arc<Shared>, names: Names, runtime: &Handle) -> Elect
     };
     let deliver: Deliver = {
         let shared = shared.clone();
-        Arc::new(move |from, body| shared.inputs.push(Input::Peer(PeerInput::Notification { from, body })))
+        Arc::new(move |from, body| shared.inputs.push_vote(Input::Peer(PeerInput::Notification { from, body })))
     };
     let (election, work) = ElectionNet::new(rules, deliver);
     runtime.spawn(async move {
@@ -294,7 +294,7 @@ fn on_link_event(shared: &Shared, event: LinkEvent) {
         LinkEvent::Packets { link, packets, room } => {
             PeerInput::Packets { link, packets, room: Room(Some(Box::new(room))) }
         }
-        LinkEvent::SnapshotProgress { link } => PeerInput::SnapshotProgress { link },
+        LinkEvent::SyncProgress { link } => PeerInput::SyncProgress { link },
         LinkEvent::Snapshot { link, tree } => PeerInput::SnapshotReceived { link, tree },
         LinkEvent::Down { link, why: _ } => PeerInput::LinkDown { link },
     };
@@ -307,6 +307,9 @@ pub struct LearnerLinks {
     links: Arc<Links>,
 }
 
+/// A tree is handed over in pieces of so many bytes, each of which has its time.
+const PIECE: usize = 1 << 20;
+
 impl LearnerLinks {
     /// Of the tree, which waits while it is written.
     fn send_tree(&self, link: LinkId) {
@@ -314,7 +317,7 @@ impl LearnerLinks {
             let tree = self.shared.tree.read();
             (tree.last_zxid(), stream::write_tree(&tree, Vec::new()))
         };
-        self.send(link, zxid, move |out| out.write_all(&written?));
+        self.send(link, zxid, move |out| written?.chunks(PIECE).try_for_each(|piece| out.write_all(piece)));
     }
 
     fn send(

@@ -26,7 +26,9 @@ use crate::config::{self, Config, Level, Mode, SnapshotCompression, version_dir}
 use crate::disk::{self, FileDisk, Lock};
 use crate::election::ElectionRules;
 use crate::id::Zxid;
+use crate::journal;
 use crate::net::listen;
+use crate::net::quorum::LinkRules;
 use crate::node::local::LocalRules;
 use crate::node::member::{Found, LAST_COUNTER, MemberRules};
 use crate::node::reaper::ReaperRules;
@@ -456,16 +458,20 @@ pub fn auth_rules(config: &Config) -> AuthRules {
 
 fn node_rules(config: &Config) -> NodeRules {
     let node = &config.node;
+    let most = node.jute_max_buffer_bytes as usize + node.jute_extra_bytes as usize;
+    // Followers read no packet that is larger. Alone, nobody has to be sent it.
+    let is_member = config.ensemble.mode == Mode::Quorum;
+    let record_most = if is_member { most } else { most.max(journal::PAYLOAD_MAX) };
     NodeRules {
         server_id: config.ensemble.server_id.filter(|_| config.ensemble.mode == Mode::Quorum).unwrap_or(1) as u8,
         tick_ms: node.tick_time_ms.into(),
-        record_most: node.jute_max_buffer_bytes as usize + node.jute_extra_bytes as usize,
+        record_most,
         prepare: PrepareRules {
             acl: acl_rules(config),
             extended_types: node.extended_types_enabled,
             enforce_quota: node.enforce_quota,
             reconfig: config.ensemble.reconfig_enabled,
-            close_list_bytes: 1 << 20,
+            close_list_bytes: (1 << 20).min(record_most / 2),
         },
         reaper: ReaperRules {
             interval_ms: node.container_check_interval_ms.into(),
@@ -506,6 +512,8 @@ fn member_rules(config: &Config) -> MemberRules {
             sync_from_log: node.snapshot_size_factor.is_some(),
             max_concurrent_snap_syncs: ensemble.max_concurrent_snap_syncs.max(0) as usize,
             max_concurrent_diff_syncs: ensemble.max_concurrent_diff_syncs.max(0) as usize,
+            // The rest is for what is new meanwhile.
+            max_diff_bytes: LinkRules::USUAL_QUEUED / 2,
         },
         learner: LearnerRules {
             me,

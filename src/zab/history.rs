@@ -74,6 +74,11 @@ impl History {
         self.entries.range(self.position_behind(after)..)
     }
 
+    /// How much there is behind `after`.
+    pub fn bytes_behind(&self, after: Zxid) -> usize {
+        self.entries_behind(after).map(|entry| entry.txn.len()).sum()
+    }
+
     /// The log was cut behind `target`.
     pub fn truncate(&mut self, target: Zxid) {
         let kept = self.position_behind(target);

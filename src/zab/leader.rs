@@ -53,6 +53,8 @@ pub struct LeaderRules {
     /// How many may get a snapshot at a time. Followers are counted, but only observers are refused.
     pub max_concurrent_snap_syncs: usize,
     pub max_concurrent_diff_syncs: usize,
+    /// Bytes of transactions that a learner is sent one by one at most; if it lacks more, it gets a snapshot.
+    pub max_diff_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -511,6 +513,15 @@ impl Leader {
         }
     }
 
+    /// The learner takes what it is sent. How long that takes is a matter of how much it is; only then does the time
+    /// begin in which it must have dealt with it.
+    pub fn on_progress(&mut self, now: Mono, link: LinkId) {
+        let deadline = Some(now + self.init_limit_ms());
+        if let Some(link) = self.links.get_mut(&link).filter(|link| link.stage == LinkStage::AwaitsAck) {
+            link.deadline = deadline;
+        }
+    }
+
     /// What [`Effect::ReadLog`] asked for; `None` if the disk does not hold all of it.
     pub fn on_log_read(
         &mut self,
@@ -734,8 +745,14 @@ impl Leader {
             From::Log(peer) if !self.rules.force_snapshot => history.plan(peer, last, self.committed),
             _ => Plan::Snap,
         };
+        let in_window = match plan {
+            Plan::Diff { behind, .. } | Plan::Trunc { target: behind } => history.bytes_behind(behind),
+            Plan::FromDisk { .. } => history.bytes_behind(history.first_behind()),
+            Plan::Snap => 0,
+        };
         match (plan, from) {
             (Plan::Snap, _) => return self.snapshot(link, history, out),
+            _ if in_window > self.rules.max_diff_bytes => return self.snapshot(link, history, out),
             (Plan::FromDisk { .. }, _) if !self.rules.sync_from_log => return self.snapshot(link, history, out),
             _ => {}
         }

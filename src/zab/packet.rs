@@ -413,6 +413,11 @@ impl PacketReader {
         Self { side, max, wanted: HEAD_LEN, reached: Reached::Nothing }
     }
 
+    /// From the next packet on.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// The next packet, or `None` until more has arrived. After an error the stream is of no more use.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Packet>, DecodeError> {
         let Some(len) = self.whole(input)? else { return Ok(None) };

@@ -96,6 +96,7 @@ pub struct EnsembleRules {
     pub max_notification_ms: i64,
     /// Bit `id` of a server that has no feature of ours.
     pub is_older: u64,
+    pub max_diff_bytes: usize,
 }
 
 /// The members 1 to `voters`, and the observers behind them.
@@ -286,7 +287,7 @@ impl Process {
         let node_rules = NodeRules {
             server_id: me as u8,
             tick_ms: rules.tick_ms,
-            record_most: 0,
+            record_most: zooid::journal::PAYLOAD_MAX,
             prepare: PrepareRules {
                 acl: ACL_RULES,
                 close_list_bytes: 1 << 20,
@@ -653,7 +654,7 @@ impl Process {
             if let Some(parser) = &mut link.snapshot {
                 match parser.feed(&mut link.inbox).expect("a snapshot of our own") {
                     None => {
-                        inputs.push(PeerInput::SnapshotProgress { link: id });
+                        inputs.push(PeerInput::SyncProgress { link: id });
                         break;
                     }
                     Some(tree) => {
@@ -1223,6 +1224,7 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
             sync_from_log: ensemble.sync_from_log,
             max_concurrent_snap_syncs: 10,
             max_concurrent_diff_syncs: 100,
+            max_diff_bytes: ensemble.max_diff_bytes,
         },
         learner: LearnerRules {
             me,

@@ -125,6 +125,7 @@ impl Swarm {
             leader_serves: voters == 1 || r.permille(900),
             max_notification_ms: *r.pick(&[1000, 60_000]),
             is_older: draw_older(seed),
+            max_diff_bytes: if seed.is_multiple_of(3) { 800 } else { usize::MAX },
         };
         let server = ServerRules { ensemble: (!alone).then_some(ensemble), ..server };
         let net = NetRules {

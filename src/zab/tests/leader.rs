@@ -33,6 +33,7 @@ fn rules(voters: usize, observers: usize) -> LeaderRules {
         sync_from_log: true,
         max_concurrent_snap_syncs: 10,
         max_concurrent_diff_syncs: 10,
+        max_diff_bytes: usize::MAX,
     }
 }
 
@@ -756,6 +757,36 @@ fn only_observers_wait_for_others_syncs() {
     bench.ack(8, z(2, 0));
     bench.observe(5);
     assert_eq!(bench.hear(5, Packet::AckEpoch { last: z(1, 1), current: None }), ["5 DIFF 1:1", "5 NEWLEADER 2:0"]);
+}
+
+// However long the snapshot takes: Java waits for the answer only when the last byte is out.
+#[test]
+fn the_time_to_deal_with_a_snapshot_begins_when_it_was_taken() {
+    let mut bench = Bench::serving(Zxid::ZERO, &[z(1, 1)]);
+    assert_eq!(bench.sync(3, Zxid::ZERO), ["3 snapshot"]);
+    bench.snapshot_sent(3, z(1, 1));
+    for _ in 0..5 {
+        assert_eq!(bench.wait_with(9 * TICK_MS, &[2]), NOTHING);
+        bench.leader.on_progress(bench.now, LinkId(3));
+    }
+    assert_eq!(bench.wait_with(9 * TICK_MS, &[2]), NOTHING);
+    let said = bench.wait_with(2 * TICK_MS, &[2]);
+    assert!(
+        said[0].starts_with("3 closed: nothing was heard"),
+        "it has the whole snapshot, and says nothing: {said:?}"
+    );
+}
+
+// A link holds so much at most, and what is sent piece by piece must find room on it.
+#[test]
+fn who_lacks_more_than_a_link_holds_gets_a_snapshot() {
+    let history = [z(1, 1), z(1, 2), z(1, 3)];
+    let each = entry(z(1, 1)).txn.len();
+    let rules = LeaderRules { max_diff_bytes: each, ..rules(3, 2) };
+    let mut bench = Bench::serving_by(rules, Zxid::ZERO, &history);
+    assert_eq!(bench.sync(3, z(1, 1)), ["3 snapshot"]);
+    assert_eq!(bench.snapshot_sent(3, z(1, 3))[0], "3 NEWLEADER 2:0", "it repeats nothing of that");
+    assert_eq!(bench.sync(9, z(1, 2))[0], "9 DIFF 1:3");
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn a_leader_survives_any_packets() {
             sync_from_log: random.one_in(2),
             max_concurrent_snap_syncs: 1,
             max_concurrent_diff_syncs: 1,
+            max_diff_bytes: usize::MAX,
         };
         let mut out = Vec::new();
         let epochs = Epochs { accepted: 1, current: 1, was_raised: false };

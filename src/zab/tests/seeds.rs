@@ -841,6 +841,7 @@ impl World {
             sync_from_log: !self.random.one_in(3),
             max_concurrent_snap_syncs: 10,
             max_concurrent_diff_syncs: 100,
+            max_diff_bytes: usize::MAX,
         };
         let now = self.now;
         self.see("leading");
