@@ -430,12 +430,12 @@ where
             saved = Zxid(-1);
         }
         task.keeper.on_durable(&std::mem::take(&mut *queue.positions.lock()));
-        let (applied, unsaved) = {
+        let (applied, unsaved, bytes) = {
             let tree = shared.tree.read();
-            (tree.last_zxid(), tree.unsaved())
+            (tree.last_zxid(), tree.unsaved(), tree.unsaved_bytes())
         };
         task.keeper.on_applied(applied);
-        let is_due = now_ms() >= task.keeper.next_write(unsaved) || !wanted.is_empty();
+        let is_due = now_ms() >= task.keeper.next_write(unsaved, bytes) || !wanted.is_empty();
         if (stopping || is_due) && applied != saved {
             let next = task.keeper.begin();
             match write(shared, queue, task, std::mem::replace(&mut capture, next), &now_ms)? {

@@ -574,6 +574,7 @@ const WRITE_EVERY_MS: u64 = 250;
 const REST: u64 = 9;
 /// Nodes of a batch at most, before it is written whatever the load: its memory is ours.
 const BATCH_NODES: usize = 100_000;
+const BATCH_BYTES: usize = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 60_000;
 /// What a start replays at most, besides what was logged since the last batch: about a third of a second.
 const FLUSH_TXNS: u64 = 250_000;
@@ -616,10 +617,10 @@ impl Keeper {
         self.unflushed_txns += upto as u64;
     }
 
-    /// When a batch is due next, with `unsaved` nodes that the image lacks; at once for an image that is
-    /// empty, or when the batch gets large.
-    pub fn next_write(&self, unsaved: usize) -> u64 {
-        if self.is_filling || unsaved >= BATCH_NODES {
+    /// When a batch is due next, with `unsaved` nodes that the image lacks, and so many bytes in them; at once for an
+    /// image that is empty, or when the batch gets large.
+    pub fn next_write(&self, unsaved: usize, bytes: usize) -> u64 {
+        if self.is_filling || unsaved >= BATCH_NODES || bytes >= BATCH_BYTES {
             self.written_at
         } else {
             self.written_at + WRITE_EVERY_MS.max(self.took_ms * REST)

@@ -11,12 +11,13 @@
 //!
 //! Java: `FileTxnLog`, `FilePadding`, `SyncRequestProcessor`; on-disk 2.3.
 
+use super::chain::DiskFile;
 use super::mark::Mark;
 use super::names::LogName;
 use super::recover::LogState;
 use super::{Disk, DiskError, DiskErrorKind, Position, StorageError};
 use crate::id::Zxid;
-use crate::journal::{self, FILE_HEADER_LEN};
+use crate::journal::{self, FILE_HEADER_LEN, Scan};
 use crate::planted::{self, Bug};
 
 /// What the log must be told, since it reads no configuration.
@@ -170,7 +171,10 @@ impl<D: Disk> LogWriter<D> {
         others.retain(|other| *other >= file.name);
         if !others.is_empty() {
             for other in others {
-                self.disk.remove(&other.to_string())?;
+                let other = other.to_string();
+                let first = Scan::new(&DiskFile::open(&self.disk, &other)?).read()?;
+                assert!(first.is_none(), "{other} holds records, and {} is to follow {}", file.path, self.last);
+                self.disk.remove(&other)?;
             }
             self.disk.sync_dir()?;
         }

@@ -114,6 +114,8 @@ pub struct Tree {
 #[derive(Debug, Default)]
 struct Unsaved {
     nodes: Vec<Ix>,
+    /// About how much data they have.
+    bytes: usize,
     removed: Vec<Text>,
     sessions: Vec<SessionId>,
 }
@@ -529,8 +531,14 @@ impl Tree {
         let node = self.nodes.get_mut(ix);
         if !node.dirty {
             node.dirty = true;
+            self.changes.bytes += node.data().map_or(0, <[u8]>::len);
             self.changes.nodes.push(ix);
         }
+    }
+
+    /// About how many bytes of data those have.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.changes.bytes
     }
 
     /// How many nodes the image has an older state of.
@@ -541,13 +549,17 @@ impl Tree {
     /// Hands out the present state of up to `limit` nodes that changed since they were last handed out.
     pub fn take_changed(&mut self, limit: usize, mut put: impl FnMut(&str, NodeRef<'_>)) {
         let from = self.changes.nodes.len().saturating_sub(limit);
+        let mut taken = 0;
         for ix in self.changes.nodes.split_off(from) {
             // The slot may be free again, or have a new node, which stands in the list by itself.
             if self.nodes.is_live(ix) && self.nodes.get(ix).dirty {
                 self.nodes.get_mut(ix).dirty = false;
+                taken += self.nodes.get(ix).data().map_or(0, <[u8]>::len);
                 put(&self.nodes.path(ix), NodeRef { tree: self, ix });
             }
         }
+        // Of nodes that have changed since, or are gone, it was not right.
+        self.changes.bytes = if from == 0 { 0 } else { self.changes.bytes.saturating_sub(taken) };
     }
 
     /// The paths of nodes removed since the last call. Some may have been created again.

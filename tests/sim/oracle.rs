@@ -165,6 +165,8 @@ pub struct Model {
     last: i64,
     /// (session, cxid) of every request in the order, each once.
     requests: BTreeMap<(i64, i32), i64>,
+    /// Requests that have their place by then, or never.
+    upto: BTreeMap<(i64, i32), i64>,
     /// Everything that happened to nodes, in order.
     changes: Vec<Happened>,
     /// The leader's clock at each transaction.
@@ -218,6 +220,23 @@ impl Model {
     /// The place in the order of a session's request.
     pub fn place_of(&self, session: i64, cxid: i32) -> Option<i64> {
         self.requests.get(&(session, cxid)).copied()
+    }
+
+    /// A request that has its place at `zxid` or before, or never.
+    pub fn expect_upto(&mut self, session: i64, cxid: i32, zxid: i64) {
+        match self.place_of(session, cxid) {
+            Some(place) => Self::check_upto(session, cxid, place, zxid),
+            None => drop(self.upto.insert((session, cxid), zxid)),
+        }
+    }
+
+    fn check_upto(session: i64, cxid: i32, place: i64, upto: i64) {
+        holds!(
+            "R4",
+            place <= upto,
+            "request {cxid} of session {session:#x} is at {place:#x}, and the session's next connection on the same server \
+             saw the state at {upto:#x}"
+        );
     }
 
     /// The first change after `zxid` that a watch fires for.
@@ -307,6 +326,9 @@ impl Model {
         self.last = zxid;
         self.times.insert(zxid, logged.header.time);
         if logged.header.cxid > 0 {
+            if let Some(upto) = self.upto.remove(&(session, logged.header.cxid)) {
+                Self::check_upto(session, logged.header.cxid, zxid, upto);
+            }
             let before = self.requests.insert((session, logged.header.cxid), zxid);
             holds!(
                 "W2",

@@ -453,9 +453,11 @@ impl Process {
                     self.start_log(around);
                 }
                 Effect::Attached { conn, session, timeout_ms } => {
-                    if let Some(conn) = self.conns.get_mut(&conn) {
-                        open_session(conn, session, timeout_ms);
+                    if let Some(open) = self.conns.get_mut(&conn) {
+                        open_session(open, session, timeout_ms);
                     }
+                    let (ghosts, shows) = (&mut *around.ghosts, self.tree.last_zxid().0);
+                    ghosts.taken[self.host].on_attached(&mut ghosts.model, session.0, conn.0, shows);
                 }
                 Effect::Refused { conn } => {
                     if let Some(conn) = self.conns.get_mut(&conn) {
@@ -490,6 +492,7 @@ impl Process {
                         if leads {
                             around.ghosts.heard[host].begin(now);
                         }
+                        around.ghosts.taken[host].clear();
                         around.ghosts.on_serving(host, epoch, leads, &self.tree);
                     }
                 }
@@ -896,6 +899,7 @@ impl Process {
                 Frame::Request(Request::Write(write)) => {
                     conn.leaving = write == Write::CloseSession;
                     conn.gate.on_write(xid);
+                    around.ghosts.taken[self.host].take(session.0, id.0, xid);
                     inputs.push(Input::Write { conn: id, session, xid, write, raw: Raw { op, body }, identities });
                     continue;
                 }

@@ -42,6 +42,7 @@ pub struct Ghosts {
     pub leaders: epochs::Leaders,
     pub commit: commit::Commits,
     pub heard: Vec<sessions::Heard>,
+    pub taken: Vec<sessions::Taken>,
     membership: Option<Membership>,
 }
 
@@ -60,6 +61,7 @@ impl Ghosts {
             leaders: epochs::Leaders::default(),
             commit: commit::Commits::default(),
             heard: (0..servers).map(|_| sessions::Heard::default()).collect(),
+            taken: (0..servers).map(|_| sessions::Taken::default()).collect(),
             membership,
         }
     }
@@ -67,6 +69,7 @@ impl Ghosts {
     /// A server has read its disks, and believes this.
     pub fn on_started(&mut self, server: Host, machine: &Machine, recovered: &Recovered, found: Option<&Found>) {
         let last = recovered.last_zxid.0.max(0);
+        self.taken[server].clear();
         match found {
             // A server on its own takes everything that it has logged for committed.
             None => {
@@ -188,6 +191,10 @@ impl Ghosts {
         let name = snapshot.name.to_string();
         let safe = machine.snap.is_safe(&name, 0, |bytes| bytes.len() as u64 == snapshot.len);
         holds!("SnapDurable", safe, "{name} of server {server} would not survive a power cut");
+        for name in machine.log.names().iter().filter(|name| name.starts_with("log.")) {
+            let is_new = records.iter().any(|position| position.file.to_string() == **name);
+            holds!("S24", is_new, "{name} of server {server} is not of the snapshot of {base:#x} that took its place");
+        }
         self.logs[server].take_expected(base);
         for entry in rest {
             self.logs[server].push(server, entry.zxid, entry.txn.clone());

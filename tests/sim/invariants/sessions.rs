@@ -1,10 +1,13 @@
 //! E2: no leader ends a session before its timeout has passed since it last heard of it, or since it began to lead. By
 //! the clock that it goes by itself, which stands still while its process does, and which no step of the wall clock moves.
+//!
+//! R4, from one connection of a session to the next on the same server: what a server has taken of the former one shows
+//! when it lets the next one ask, or never comes to be.
 
 use std::collections::BTreeMap;
 
 use crate::net::Host;
-use crate::oracle::holds;
+use crate::oracle::{Model, holds};
 
 /// What one server knows of sessions while it leads, in milliseconds of its clock.
 #[derive(Default)]
@@ -32,5 +35,26 @@ impl Heard {
             "server {server} ends session {session:#x} {} ms after it was heard of, its timeout is {timeout_ms}",
             now_ms - last
         );
+    }
+}
+
+/// The writes that a server has taken since it began to serve, by session: connection and xid.
+#[derive(Default)]
+pub struct Taken(BTreeMap<i64, Vec<(u64, i32)>>);
+
+impl Taken {
+    /// It serves anew, and what it had taken before may or may not come to be.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn take(&mut self, session: i64, conn: u64, xid: i32) {
+        self.0.entry(session).or_default().push((conn, xid));
+    }
+
+    /// The session speaks through `conn` from now on, and sees the state at `shows`.
+    pub fn on_attached(&mut self, model: &mut Model, session: i64, conn: u64, shows: i64) {
+        let former = self.0.entry(session).or_default().extract_if(.., |(other, _)| *other != conn);
+        former.for_each(|(_, xid)| model.expect_upto(session, xid, shows));
     }
 }
