@@ -50,6 +50,13 @@ impl Place {
             .unwrap()
     }
 
+    /// What the script's server has said since it was started.
+    fn server_log(&self) -> String {
+        let logs = std::fs::read_dir(self.dir.join("logs")).unwrap().flatten();
+        let out = logs.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "out"));
+        std::fs::read_to_string(out.expect("it writes there")).unwrap()
+    }
+
     fn zooid(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_zooid"))
             .args(arguments)
@@ -144,6 +151,57 @@ fn a_snapshot_of_a_stopped_server_is_one_that_the_next_start_uses() {
     let started = place.script("start");
     assert!(started.status.success(), "{}", stderr(&started));
     assert!(stdout(&place.script("status")).ends_with("Mode: standalone\n"));
+    place.script("stop");
+
+    // A member's image stays the member's.
+    place.configure("standaloneEnabled=false\nserver.1=127.0.0.1:0:0\n");
+    std::fs::write(place.data().join("myid"), "1\n").unwrap();
+    let served = || {
+        let started = place.script("start");
+        assert!(started.status.success(), "{}", stderr(&started));
+        place.script("stop");
+        place.server_log()
+    };
+    served();
+    let taken = place.zooid(&["snapshot"]);
+    assert!(taken.status.success(), "{}", stderr(&taken));
+    let log = served();
+    assert!(log.contains("image=Used"), "{log}");
+}
+
+#[test]
+fn a_configuration_is_looked_at_and_nothing_is_touched() {
+    let place = Place::new("check");
+    let _taken = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
+    let accepted = place.zooid(&["check"]);
+    assert!(accepted.status.success() && stderr(&accepted).contains("accepted"), "{}", stderr(&accepted));
+    place.configure("server.1=localhost:2888:3888\nserver.2=other:2888:3888\nstandaloneEnabled=false\n");
+    let refused = place.zooid(&["check"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("myid file is missing"), "{}", stderr(&refused));
+    assert!(!place.data().exists());
+}
+
+// config-and-operations 8.5 #26 to #28, on-disk 1.1
+#[test]
+fn directories_that_cannot_be_used_end_the_start_with_3() {
+    let place = Place::new("directories");
+    let unusable = |place: &Place, what: &str| {
+        let refused = place.zooid(&["server"]);
+        assert_eq!(refused.status.code(), Some(3), "{what}: {}", stderr(&refused));
+        let said = stderr(&refused);
+        assert!(said.ends_with("Unable to access datadir, exiting abnormally\n"), "{what}: {said}");
+        said
+    };
+    std::fs::write(place.data(), "a file").unwrap();
+    assert!(unusable(&place, "a file").contains("Unable to create"));
+    std::fs::remove_file(place.data()).unwrap();
+    place.configure("datadir.autocreate=false\n");
+    assert!(unusable(&place, "not there").contains("automatic data directory creation is disabled"));
+    assert!(!place.data().exists(), "it is to be made by hand, where the volume is mounted");
+    // The same for the log's.
+    place.configure(&format!("dataLogDir={}\n", place.config().join("below-a-file").display()));
+    assert!(unusable(&place, "below a file").contains("Unable to create"));
 }
 
 #[test]

@@ -380,6 +380,16 @@ fn an_image_that_is_damaged_foreign_or_ahead_is_dropped() {
                 file.extend_from_slice(&record);
             }
         });
+        let without = open(&world.without_image(), "image").last_zxid;
+        if without < position.zxid {
+            // What was durable is gone, and nobody else can have it.
+            let refused = recover(&world.disks(), &world.image, &Options::default()).map(|_| ()).unwrap_err();
+            assert!(refused.to_string().contains(&format!("giveUpAfter={without}")), "{refused}");
+            let options = Options { give_up_after: Some(without), ..Options::default() };
+            let given_up = recover(&world.disks(), &world.image, &options).unwrap();
+            assert!(matches!(given_up.image, ImageState::Dropped { .. }) && given_up.last_zxid == without);
+            continue;
+        }
         assert!(!used(&world), "the log does not hold its record");
     }
 

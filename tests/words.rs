@@ -102,6 +102,11 @@ impl Server {
         String::from_utf8(answer).unwrap()
     }
 
+    fn signal(&self, signal: i32) {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::kill(self.process.id() as i32, signal) }, 0);
+    }
+
     fn mntr(&self, key: &str) -> String {
         let text = self.ask(b"mntr");
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t'));
@@ -438,4 +443,38 @@ fn a_member_says_what_has_become_of_it() {
     assert!(!one.ask(b"mntr").contains("zk_synced_followers"));
     assert!(two.ask(b"dump").contains("Session Sets ("), "{}", two.ask(b"dump"));
     assert!(one.ask(b"dump").contains("Global Sessions("), "{}", one.ask(b"dump"));
+
+    // A write through the follower is prepared, proposed and agreed on by the leader.
+    let (mut session, _) = Session::try_open(&one, 30_000, false).unwrap();
+    session.create("/counted");
+    assert_eq!(session.ask(9, &text("/")), 0);
+    let count = |server: &Server, key: &str| server.mntr(key).parse::<u64>().unwrap();
+    for (key, at_leader, at_follower) in [
+        ("zk_prep_processor_request_queued", 1, 0),
+        ("zk_proposal_count", 1, 0),
+        ("zk_cnt_quorum_ack_latency", 1, 0),
+        ("zk_cnt_proposal_ack_creation_latency", 1, 1),
+        ("zk_learner_proposal_received_count", 0, 1),
+        ("zk_cnt_commit_propagation_latency", 0, 1),
+        ("zk_cnt_follower_sync_time", 0, 1),
+        ("zk_diff_count", 1, 0),
+        ("zk_cnt_leader_unavailable_time", 1, 0),
+        ("zk_cnt_unavailable_time", 1, 1),
+    ] {
+        assert_eq!((count(&two, key) > 0, count(&one, key) > 0), (at_leader > 0, at_follower > 0), "{key}");
+    }
+    assert_eq!(two.ask(b"srst"), "Server stats reset.\n");
+    for key in ["zk_looking_count", "zk_proposal_count", "zk_cnt_election_time", "zk_diff_count"] {
+        assert_eq!(count(&two, key), 0, "{key}");
+    }
+    assert_eq!(two.mntr("zk_last_proposal_size"), "-1");
+
+    // A leader that is told to stop lets its followers and clients go at once.
+    let mut client = Session::open(&two, 30_000);
+    two.signal(libc::SIGQUIT);
+    two.wait_for_line("SIGQUIT received");
+    client.create("/goes-on");
+    two.signal(libc::SIGTERM);
+    assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+    one.wait_for_line("LOOKING");
 }

@@ -18,7 +18,7 @@ use super::log::LogQueue;
 use crate::disk::FileDisk;
 use crate::id::{LinkId, Zxid};
 use crate::priority::yield_to_requests;
-use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
+use crate::storage::image::{Batch, Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
 
@@ -332,11 +332,10 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Runs until the server stops; then brings the image up to date. `missing` says why there is none yet.
-pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<String>)
+pub fn run<I: Image + Sync>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<String>)
 where
     I::View: Send + 'static,
 {
-    yield_to_requests();
     let (mut wanted, mut wait, mut since) = (Vec::new(), FIRST_WAIT, Instant::now());
     loop {
         let error = match missing.take() {
@@ -409,7 +408,7 @@ where
 }
 
 /// `wanted` are the learners that wait for a snapshot.
-fn keep<I: Image>(
+fn keep<I: Image + Sync>(
     shared: &Shared,
     queue: &LogQueue,
     task: &mut ImageTask<I>,
@@ -468,6 +467,20 @@ where
     }
 }
 
+/// Writes a large batch on a thread of low priority: nobody waits for it. The tree's lock is another matter: who holds
+/// it must be as fast as those who wait for it, so this thread has the priority of all.
+fn write_aside<I: Image + Sync>(image: &I, batch: &Batch) -> Result<(), ImageError> {
+    const LARGE: usize = 1000;
+    if batch.rows.len() < LARGE {
+        return image.write(batch);
+    }
+    let write = || {
+        yield_to_requests();
+        image.write(batch)
+    };
+    thread::scope(|scope| scope.spawn(write).join()).expect("the store does not panic")
+}
+
 /// A batch is tens of megabytes in small blocks, and the allocator waits for further calls of this thread
 /// before it gives up what was freed of it: those come with the next batch, or never.
 fn give_memory_back() {
@@ -481,7 +494,7 @@ enum Written {
     Later(Capture),
 }
 
-fn write<I: Image>(
+fn write<I: Image + Sync>(
     shared: &Shared,
     queue: &LogQueue,
     task: &mut ImageTask<I>,
@@ -496,7 +509,7 @@ fn write<I: Image>(
         }
         capture.arrange();
         if let Some(part) = capture.take_part() {
-            task.image.write(&part)?;
+            write_aside(&task.image, &part)?;
         }
     }
     let (batch, zxid) = {
@@ -507,7 +520,7 @@ fn write<I: Image>(
             Err(rest) => return Ok(Written::Later(rest)),
         }
     };
-    task.image.write(&batch)?;
+    write_aside(&task.image, &batch)?;
     let bytes = batch.bytes();
     drop(batch);
     give_memory_back();

@@ -136,6 +136,12 @@ pub enum Refusal {
     },
     /// An epoch file, or the relation of both to the log.
     Epoch(String),
+    /// The own image holds transactions that were durable, and that are in no log any more.
+    LogMissing {
+        dir: String,
+        image: Zxid,
+        last: Zxid,
+    },
     /// What a leader sent was taking the place of everything, and can't be found or read.
     HalfReplaced {
         dir: String,
@@ -175,7 +181,8 @@ impl Refusal {
             | Self::Gap { last, .. }
             | Self::Damaged { last, .. }
             | Self::EndsBelowMark { last, .. }
-            | Self::Undecodable { last, .. } => Some(*last),
+            | Self::Undecodable { last, .. }
+            | Self::LogMissing { last, .. } => Some(*last),
             _ => None,
         }
     }
@@ -249,6 +256,12 @@ impl fmt::Display for Refusal {
             Self::Undecodable { file, offset, zxid, error, .. } => {
                 write!(f, "{file} at offset {offset}, zxid {zxid}: {error}")?;
             }
+            Self::LogMissing { dir, image, last } => write!(
+                f,
+                "the image in dataDir/zooid knows of transactions up to {image}, which were durable, and the logs in {dir} \
+                 end with {last}. Is the volume of dataLogDir mounted? If an older backup was put back on purpose, remove \
+                 dataDir/zooid/image"
+            )?,
             Self::Epoch(message) => write!(f, "{message}")?,
             Self::HalfReplaced { dir, what } => write!(
                 f,

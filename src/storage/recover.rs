@@ -244,11 +244,13 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
 
     let mut dropped = None;
     let mut from_image = None;
+    let mut image_knows = None;
     if let Some(begun) = replaced {
         notices.extend(begun.notices);
         dropped = begun.replaced_by.map(|name| format!("{name} has taken the place of what it was an image of"));
     }
     if dropped.is_none() {
+        image_knows = known_to_image(image, options);
         match open_image(disks, image, options, &snapshots) {
             Ok(base) => from_image = base,
             Err(why) => dropped = Some(why),
@@ -287,6 +289,11 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.push(Notice::SnapshotUnusable { name: *name, reason: reason.to_string() });
     }
     let last = run.chain.last;
+    // A member is told by its leader what it lacks. (And what it has too much: then its log may end before its image.)
+    let lost = image_knows.filter(|knows| options.replay == Replay::All && *knows > last);
+    if let Some(image) = lost.filter(|_| options.give_up_after != Some(last)) {
+        return Err(Refusal::LogMissing { dir: disks.log.path(), image, last }.into());
+    }
     let behind = snapshots_behind(last, &unusable, options)?;
 
     // From here on nothing is refused.
@@ -570,6 +577,13 @@ fn bytes_behind<D: Disk>(disks: &Disks<D>, files: &[LogName], snapshot: Zxid) ->
 }
 
 // ---- the state before the tail ----
+
+/// The last transaction that this server's image holds, whether or not `version-2` vouches for it.
+fn known_to_image<I: Image>(image: &I, options: &Options) -> Option<Zxid> {
+    image.open().ok()?;
+    let meta = image::meta(&image.view().ok()?).ok()??;
+    (meta.server == options.server).then(|| meta.anchor.zxid())
+}
 
 /// The image, if `version-2` vouches for it; why not, if there is one and it does not.
 fn open_image<D: Disk, I: Image>(
