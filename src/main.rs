@@ -29,7 +29,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Read the configuration and say what the server would make of it, without a port or a data directory opened.
+    /// Read the configuration, and `myid`, and say what the server would make of it; no port is opened, and no data read.
     Check {
         /// `[-Dkey=value]... CONF`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -163,6 +163,13 @@ pub struct Ages {
     pub committed: Runs,
 }
 
+impl Ages {
+    pub fn is_empty(&self) -> bool {
+        let Self { proposed, acknowledged, agreed, committed } = self;
+        [proposed, acknowledged, agreed, committed].iter().all(|runs| runs.iter().next().is_none())
+    }
+}
+
 /// Bytes by top-level node, as one batch adds them: most of its requests look at the same one. A name may
 /// stand there again, when the batch has many.
 #[derive(Clone, Debug, Default)]

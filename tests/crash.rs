@@ -367,7 +367,7 @@ fn an_image_that_is_damaged_foreign_or_ahead_is_dropped() {
     assert!(!used(&world), "a row is changed");
 
     // The log was cut shorter by somebody, or holds another transaction there: whole either way.
-    for other in [None, Some(Txn::Error { code: -4 })] {
+    let cut = |other: Option<Txn>| {
         let (world, _) = prepared();
         let Some(Anchor::Record(position)) = open(&world, "anchor").anchor else { panic!("no record") };
         world.log.delete("durable.zooid");
@@ -380,17 +380,21 @@ fn an_image_that_is_damaged_foreign_or_ahead_is_dropped() {
                 file.extend_from_slice(&record);
             }
         });
-        let without = open(&world.without_image(), "image").last_zxid;
-        if without < position.zxid {
-            // What was durable is gone, and nobody else can have it.
-            let refused = recover(&world.disks(), &world.image, &Options::default()).map(|_| ()).unwrap_err();
-            assert!(refused.to_string().contains(&format!("giveUpAfter={without}")), "{refused}");
-            let options = Options { give_up_after: Some(without), ..Options::default() };
-            let given_up = recover(&world.disks(), &world.image, &options).unwrap();
-            assert!(matches!(given_up.image, ImageState::Dropped { .. }) && given_up.last_zxid == without);
-            continue;
-        }
-        assert!(!used(&world), "the log does not hold its record");
+        world
+    };
+    assert!(!used(&cut(Some(Txn::Error { code: -4 }))), "the log does not hold its record");
+    // What was durable is gone, and nobody else can have it.
+    let world = cut(None);
+    let last = open(&world.without_image(), "image").last_zxid;
+    let refused = recover(&world.disks(), &world.image, &Options::default()).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains(&format!("giveUpAfter={last}")), "{refused}");
+    // Unless it is given up, or was never synced.
+    let given_up = Options { give_up_after: Some(last), ..Options::default() };
+    let unsynced = Options { force_sync: zooid::storage::ForceSync::No, ..Options::default() };
+    for options in [given_up, unsynced] {
+        let world = cut(None);
+        let recovered = recover(&world.disks(), &world.image, &options).unwrap();
+        assert!(matches!(recovered.image, ImageState::Dropped { .. }) && recovered.last_zxid == last);
     }
 
     // A Java server was here: no transaction, but a snapshot of what it made of the state in memory.

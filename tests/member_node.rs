@@ -682,6 +682,30 @@ fn a_sync_shows_what_was_proposed_before_it() {
     assert_eq!(world.heard(1, 10), [Heard::Reply(3, z(4).0, 0)]);
 }
 
+// reliability Y2: whoever believes to lead may have been left, and others told more since.
+#[test]
+fn a_sync_waits_for_a_quorum_to_say_that_it_still_follows() {
+    let mut world = World::serving(|_, _| ());
+    let (own, far) = (world.connect(3, 30), world.connect(1, 10));
+    world.tamper = Some(Box::new(|to, packet| {
+        if to == 3 && matches!(packet, Packet::Ping { .. }) {
+            *packet = Packet::Unknown { op: 77 };
+        }
+    }));
+    world.ask(3, 30, own, 1, sync());
+    world.ask(1, 10, far, 1, sync());
+    assert_eq!((world.heard(3, 30), world.heard(1, 10)), (vec![], vec![]));
+    // What a client asks behind it is answered behind it.
+    world.ask(3, 30, own, 2, create("/a", 0));
+    world.ask(1, 10, far, 2, create("/b", 0));
+    assert_eq!((world.heard(3, 30), world.heard(1, 10)), (vec![], vec![]));
+    world.tamper = None;
+    world.wait(2 * TICK);
+    assert_eq!(world.heard(3, 30), [Heard::Reply(1, z(2).0, 0), Heard::Reply(2, z(3).0, 0)]);
+    assert_eq!(world.heard(1, 10), [Heard::Reply(1, z(2).0, 0), Heard::Reply(2, z(4).0, 0)]);
+    assert_eq!((world.has("/a"), world.has("/b")), ([true; 3], [true; 3]));
+}
+
 // data-model 2.7. A client that counts from the start again on each connection, as kazoo does.
 #[test]
 fn what_a_closed_connection_asked_for_is_not_the_next_ones() {
@@ -775,7 +799,7 @@ fn what_members_go_through_is_counted() {
 
     let session = world.connect(3, 30);
     let ages = |world: &mut World, id| {
-        let ages = world.server(id).node.take_ages().expect("a member");
+        let ages = world.server(id).node.take_ages().unwrap_or_default();
         [ages.proposed, ages.acknowledged, ages.agreed, ages.committed].map(|runs| runs.iter().collect::<Vec<_>>())
     };
     (1..=3).for_each(|id| drop(ages(&mut world, id)));

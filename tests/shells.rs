@@ -130,7 +130,8 @@ fn a_java_directory_is_taken_over_and_goes_on() {
 #[test]
 fn files_of_another_user_are_read() {
     const NOBODY: libc::uid_t = 65534;
-    let temp = Temp::new("backup");
+    // Where another user may go.
+    let temp = Temp(std::env::temp_dir().join(format!("zooid-backup-{}", std::process::id())));
     let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/java-datadir/std-3.9.5");
     copy(&sample, &temp.0);
     let (data, logs) = (temp.0.join("dataDir"), temp.0.join("dataLogDir"));

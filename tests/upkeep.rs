@@ -263,6 +263,18 @@ fn a_snapshot_that_is_given_up_ends_with_its_first_piece() {
     assert!(pieces.get() >= 3, "{} pieces of 4 MiB", pieces.get());
 }
 
+// Whoever has failed once is filled at once when it is empty, however long the server has run.
+#[test]
+fn an_image_that_was_emptied_is_due_at_once() {
+    let world = World::new();
+    let mut keeper = Keeper::new(0, &open(&world).unwrap(), 0);
+    keeper.on_written(1000, 3_600_000, 3_600_500);
+    assert!(keeper.next_write(1, 1) > 3_600_600);
+    keeper.on_emptied();
+    assert!(keeper.next_write(1, 1) <= 3_600_500);
+    assert!(keeper.next_write(0, 0) <= 3_600_500);
+}
+
 #[test]
 fn the_image_is_flushed_once_writes_have_ceased() {
     let world = World::new();

@@ -219,6 +219,8 @@ start_member() { # MEMBER
 
 kill_member() { # MEMBER [SIGNAL]
     kill "-${2:-KILL}" "$(cat "$WORK/$1/pid")"
+    # It is meant to be gone, until it is started again.
+    [[ ${2:-KILL} != KILL ]] || rm "$WORK/$1/pid"
 }
 
 # What a member says of itself: leader, follower, or nothing.

@@ -445,10 +445,10 @@ mod process {
         let setup = Setup::standalone().line("tickTime", "100").line("maxSessionTimeout", "60000");
         let mut server = Server::zooid(&setup);
         let mut watcher = Client::connect(&server);
-        let mut clients: Vec<Client> = [400, 1000, 2000]
+        let mut clients: Vec<Client> = [2000, 3000, 4000]
             .map(|time_out| Client::connect_as(&server, &Connect { time_out, ..Connect::default() }))
             .into();
-        let detached = Client::connect_as(&server, &Connect { time_out: 2000, ..Connect::default() });
+        let detached = Client::connect_as(&server, &Connect { time_out: 4000, ..Connect::default() });
         let session = detached.session.clone();
         clients.push(detached);
         for (n, client) in clients.iter_mut().enumerate() {
@@ -457,14 +457,17 @@ mod process {
         let mut detached = clients.pop().expect("just pushed");
         detached.leave();
         std::mem::forget(detached);
+        for client in &mut clients {
+            client.ping();
+        }
         server.freeze();
         // The time itself is what is tested.
-        assert_eq!(watcher.receive(Duration::from_secs(4)), Received::Silence);
+        assert_eq!(watcher.receive(Duration::from_secs(8)), Received::Silence);
         server.signal("CONT");
         for client in &mut clients {
             client.ping();
         }
-        let mut detached = Client::connect_as(&server, &Connect { time_out: 2000, ..Connect::attach(&session) });
+        let mut detached = Client::connect_as(&server, &Connect { time_out: 4000, ..Connect::attach(&session) });
         for n in 0..4 {
             assert!(detached.exists(&format!("/e{n}")), "/e{n} is gone with its session\n{}", server.log());
         }
@@ -726,7 +729,7 @@ mod clients {
         }
         println!("{} MiB more, the others waited {slowest:?} at most", grown / MIB);
         assert!(grown <= UNREAD_REPLIES, "{} MiB for one client that does not read", grown / MIB);
-        assert!(slowest < Duration::from_millis(500), "others waited {slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "others waited {slowest:?}");
     }
 
     #[test]

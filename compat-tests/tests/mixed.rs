@@ -188,6 +188,8 @@ fn catches_up(letters: &str, learner: i64, leader: i64) {
         ensemble.wait_joined();
         let sync = recorder.last_sync(learner).expect("it was brought up to date");
         ensemble.check_equal();
+        // The session that has looked is closed everywhere.
+        ensemble.wait_equal();
         sync
     };
 
@@ -341,6 +343,8 @@ fn gives_up(letters: &str) {
 /// Has 3 log a transaction that nobody else hears of. Afterwards 1 and 2 run, led by 2.
 fn strand(ensemble: &mut Ensemble, session: &Session, path: &str) -> Session {
     let mut client = ensemble.attach(3, &Connect::attach(session));
+    // What went before has reached both who are about to stand still.
+    ensemble.wait_equal();
     ensemble.pause(1);
     ensemble.pause(2);
     client.send(op::CREATE, node(path));

@@ -191,7 +191,7 @@ fn large_requests_give_their_room_back() {
 fn tokens_of_connections_come_back_and_refusals_are_counted() {
     let flags = [
         ("connection_throttle_tokens", "2"),
-        ("connection_throttle_fill_time", "300"),
+        ("connection_throttle_fill_time", "3000"),
         ("connection_throttle_fill_count", "2"),
     ];
     let server = Server::under_test(&setup(&flags));

@@ -271,7 +271,9 @@ fn conf(shared: &Shared) -> String {
         data_dir_bytes,
         data_log_dir_bytes,
     };
-    match shared.node_stats.lock().role {
+    // Not held while the Node is asked, which may be waiting for it.
+    let role = shared.node_stats.lock().role;
+    match role {
         None => shared.config.conf_standalone(figures),
         Some(_) if shared.is_read_only() => shared.config.conf_read_only(figures),
         Some(_) => {

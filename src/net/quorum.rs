@@ -299,6 +299,7 @@ impl Links {
     pub fn send_snapshot(&self, link: LinkId, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) {
         let (chunks, pieces) = mpsc::channel(CHUNKS);
         let work = move || {
+            yield_to_requests();
             let mut pipe = Pipe { chunks };
             match write(&mut pipe) {
                 // That nobody takes it is no failure: the link has ended.
@@ -683,17 +684,17 @@ impl Links {
     /// Writes what is queued until the link ends, and says why.
     async fn write(&self, link: &Link, output: &OwnedWriteHalf) -> LinkEnd {
         let patience = self.rules.snapshot_patience;
-        let tell = || {
+        let say = || {
             // A leader's business alone: who learns has little to send.
             if link.id.0 >= ACCEPTED {
                 (self.sink)(LinkEvent::SyncProgress { link: link.id });
             }
         };
-        let mut told = Instant::now();
+        let mut said = Instant::now();
         let mut progress = || {
-            if told.elapsed() >= PROGRESS_EVERY {
-                told = Instant::now();
-                tell();
+            if said.elapsed() >= PROGRESS_EVERY {
+                said = Instant::now();
+                say();
             }
         };
         let sent = async {
@@ -728,7 +729,7 @@ impl Links {
                                 }
                                 progress();
                             }
-                            Some(Chunk::End) => break tell(),
+                            Some(Chunk::End) => break say(),
                             None => return Ok(LinkEnd::SnapshotFailed),
                         }
                     },

@@ -68,6 +68,8 @@ struct PendingSync {
     then: Then,
     /// What must show; known once the leader has answered.
     shows: Option<Zxid>,
+    /// On a leader: the round in which a quorum must have said that it still follows; 0 if that does not matter.
+    round: i64,
 }
 
 /// What comes when all shows that must.
@@ -152,7 +154,11 @@ impl Node {
         }
         // What a quorum has may be answered elsewhere before our own log has it, and so before it shows here.
         let shows = (self.duty == Duty::Order).then_some(self.last_prepared);
-        self.forwarding.syncs.push_back(PendingSync { conn, then: Then::Answer { xid, path }, shows });
+        let round = match self.role() {
+            Some((Role::Leading(leader), out)) => leader.ask_quorum(out),
+            _ => 0,
+        };
+        self.forwarding.syncs.push_back(PendingSync { conn, then: Then::Answer { xid, path }, shows, round });
         if shows.is_some() {
             return;
         }
@@ -227,17 +233,27 @@ impl Node {
         }
         // The leader may have refused some of it, and says so to nobody: it is done with all that it was sent before.
         let shows = shows.filter(|_| !is_forwarded);
-        self.forwarding.syncs.push_back(PendingSync { conn, then: Then::Attach { session, timeout_ms }, shows });
+        let then = Then::Attach { session, timeout_ms };
+        self.forwarding.syncs.push_back(PendingSync { conn, then, shows, round: 0 });
         if is_forwarded {
             let body = Bytes::from_static(b"\0\0\0\x01/");
             self.ask(Forwarded { session: session.0, cxid: 0, op: op::SYNC, body, identities: Some(Vec::new()) });
         }
     }
 
-    /// The oldest sync has its answer, and everything that it must show is applied.
-    pub(super) fn is_sync_due(&self) -> bool {
+    /// Everything that the oldest sync must show is applied, and nothing behind it may be before it is answered.
+    pub(super) fn is_sync_next(&self) -> bool {
         let shows = self.forwarding.syncs.front().and_then(|sync| sync.shows);
         shows.is_some_and(|shows| self.in_flight.front().is_none_or(|first| first.logged.header.zxid > shows))
+    }
+
+    /// And, on a leader, a quorum has said that it still follows.
+    pub(super) fn is_sync_due(&self) -> bool {
+        let Some(PendingSync { round, .. }) = self.forwarding.syncs.front().filter(|_| self.is_sync_next()) else {
+            return false;
+        };
+        let answered = || self.member.as_ref().and_then(|member| member.answered_round());
+        *round == 0 || answered().is_some_and(|answered| answered >= *round)
     }
 
     /// Answers the syncs that now show what they must.

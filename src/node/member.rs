@@ -221,6 +221,14 @@ impl Member {
         RoleStats { kind, epochs: self.epochs, counts, last_logged: self.history.last(), leading, leader }
     }
 
+    /// As a leader: the last round that a quorum has answered.
+    pub fn answered_round(&self) -> Option<i64> {
+        match &self.role {
+            Role::Leading(leader) => Some(leader.answered_round()),
+            _ => None,
+        }
+    }
+
     pub fn reset_counts(&mut self) {
         self.counts = MemberCounts::default();
         if let Role::Leading(leader) = &mut self.role {

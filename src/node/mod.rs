@@ -243,9 +243,9 @@ impl Node {
         }
     }
 
-    /// How old a member's transactions were at each of their stages since the last call; `None` standalone.
+    /// How old a member's transactions were at each of their stages since the last call.
     pub fn take_ages(&mut self) -> Option<Ages> {
-        self.member.as_ref().map(|_| std::mem::take(&mut self.ages))
+        (!self.ages.is_empty()).then(|| std::mem::take(&mut self.ages))
     }
 
     pub fn sessions(&self) -> &SessionTable {
@@ -538,9 +538,8 @@ impl Node {
     /// True when [`Node::apply`] has something to do.
     pub fn has_committed(&self) -> bool {
         let settled = self.settled();
-        self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled)
-            || self.is_sync_due()
-            || self.may_begin_to_serve()
+        let is_settled = || self.in_flight.front().is_some_and(|first| first.logged.header.zxid <= settled);
+        !self.is_sync_next() && is_settled() || self.is_sync_due() || self.may_begin_to_serve()
     }
 
     /// Applies up to `limit` transactions that are durable and committed, in order; the caller holds the write
@@ -558,6 +557,10 @@ impl Node {
         for _ in 0..limit {
             // A sync shows what was committed before it, and comes before what was not.
             self.answer_syncs(tree, watches, deliver, effects);
+            // What its client has asked behind it is not answered before it.
+            if self.is_sync_next() {
+                break;
+            }
             let Some(next) = self.in_flight.pop_front_if(|next| next.logged.header.zxid <= settled) else { break };
             self.apply_one(next, tree, watches, deliver, effects);
         }

@@ -21,7 +21,6 @@ use crate::priority::yield_to_requests;
 use crate::storage::image::{Batch, Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
-
 use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId, discard_snapshot};
 use crate::tree::snapshot::Compression;
 
@@ -166,7 +165,10 @@ where
         let disk = self.upkeep.snapshots.clone();
         let given_up = Arc::default();
         let go_on = unhurried(Arc::clone(&given_up));
-        let write = move || job.write(&*disk, Pace::Leisurely(&go_on));
+        let write = move || {
+            yield_to_requests();
+            job.write(&*disk, Pace::Leisurely(&go_on))
+        };
         let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(write);
         match spawned {
             Ok(thread) => self.writing = Some(Writing { thread, started: Instant::now(), given_up }),
@@ -337,10 +339,13 @@ where
     I::View: Send + 'static,
 {
     let (mut wanted, mut wait, mut since) = (Vec::new(), FIRST_WAIT, Instant::now());
+    // One clock for the keeper, however often its image fails.
+    let started = Instant::now();
+    let now_ms = || started.elapsed().as_millis() as u64;
     loop {
         let error = match missing.take() {
             Some(why) => why,
-            None => match keep(shared, queue, &mut task, &mut wanted) {
+            None => match keep(shared, queue, &mut task, &mut wanted, &now_ms) {
                 Ok(()) => return,
                 Err(error) => error.to_string(),
             },
@@ -413,12 +418,11 @@ fn keep<I: Image + Sync>(
     queue: &LogQueue,
     task: &mut ImageTask<I>,
     wanted: &mut Vec<LinkId>,
+    now_ms: &dyn Fn() -> u64,
 ) -> Result<(), ImageError>
 where
     I::View: Send + 'static,
 {
-    let started = Instant::now();
-    let now_ms = || started.elapsed().as_millis() as u64;
     let mut capture = task.keeper.begin();
     let mut saved = Zxid(-1);
     loop {
@@ -437,7 +441,7 @@ where
         let is_due = now_ms() >= task.keeper.next_write(unsaved, bytes) || !wanted.is_empty();
         if (stopping || is_due) && applied != saved {
             let next = task.keeper.begin();
-            match write(shared, queue, task, std::mem::replace(&mut capture, next), &now_ms)? {
+            match write(shared, queue, task, std::mem::replace(&mut capture, next), now_ms)? {
                 Written::All(zxid) => {
                     saved = zxid;
                     capture = task.keeper.begin();
@@ -478,7 +482,10 @@ fn write_aside<I: Image + Sync>(image: &I, batch: &Batch) -> Result<(), ImageErr
         yield_to_requests();
         image.write(batch)
     };
-    thread::scope(|scope| scope.spawn(write).join()).expect("the store does not panic")
+    thread::scope(|scope| match thread::Builder::new().name("zooid-rows".to_owned()).spawn_scoped(scope, write) {
+        Ok(thread) => thread.join().expect("the store does not panic"),
+        Err(_) => image.write(batch),
+    })
 }
 
 /// A batch is tens of megabytes in small blocks, and the allocator waits for further calls of this thread

@@ -246,7 +246,7 @@ pub fn check(config: &Config) -> i32 {
         error!("{NO_CLIENT_PORT}");
         return EXIT_INVALID;
     }
-    info!("the configuration is accepted; neither ports nor data directories were looked at");
+    info!("the configuration is accepted; neither ports nor data were looked at");
     0
 }
 
@@ -376,11 +376,12 @@ impl Opened {
             db_autocreate: node.db_autocreate,
             compression: compression(node.snapshot_compression),
             give_up_after: node.give_up_after.map(Zxid),
+            force_sync: if node.force_sync { ForceSync::Yes } else { ForceSync::No },
         };
         let log_options = LogOptions {
             preallocate: node.pre_alloc_size_kb * 1024,
             size_limit: node.txn_log_size_limit_kb.map(|kb| kb * 1024),
-            force_sync: if node.force_sync { ForceSync::Yes } else { ForceSync::No },
+            force_sync: options.force_sync,
         };
         let started = Instant::now();
         let refused = |error: StorageError| failure(error.exit_code())(&error);

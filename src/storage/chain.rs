@@ -238,9 +238,18 @@ impl<'a, D: Disk> Chain<'a, D> {
     ) -> Result<(), StorageError> {
         let source = DiskFile::open(self.disk, file)?;
         let mut scan = Scan::new(&source);
-        while let Some(record) = scan.read()? {
-            if Some(record.zxid) == repeated && record.zxid > self.last {
-                self.take(file, &record, visit)?;
+        loop {
+            match scan.read() {
+                Ok(None) => break,
+                Ok(Some(record)) if Some(record.zxid) == repeated && record.zxid > self.last => {
+                    self.take(file, &record, visit)?;
+                }
+                Ok(Some(_)) => {}
+                Err(error) if repeated.is_some() => return Err(error.into()),
+                Err(error) => {
+                    self.notices.push(Notice::Unread { file, error });
+                    return Ok(());
+                }
             }
         }
         let offset = scan.position();
@@ -288,10 +297,8 @@ impl<'a, D: Disk> Chain<'a, D> {
                 return self.give_up(refusal, Repair::Aside(file));
             }
             is_first = false;
-            if continues(self.last, record.zxid) || record.zxid <= self.last {
-                self.end = Some((file, record.end()));
-            }
             if record.zxid <= self.last {
+                self.end = Some((file, record.end()));
                 self.note_repeat(file, &record);
                 continue;
             }
@@ -325,6 +332,7 @@ impl<'a, D: Disk> Chain<'a, D> {
         }
         self.last = zxid;
         self.last_position = Some(position);
+        self.end = Some((file, record.end()));
         self.records += 1;
         self.bytes += record.end() - offset;
         Ok(())

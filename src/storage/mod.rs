@@ -125,18 +125,22 @@ fn set_aside(disk: &impl Disk, name: &str) -> Result<String, DiskError> {
 fn copy_aside(disk: &impl Disk, name: &str) -> Result<String, DiskError> {
     const PIECE: usize = 1 << 20;
     let aside = name_aside(disk, name)?;
-    disk.create(&aside)?;
-    let mut done = 0;
-    loop {
-        let bytes = disk.read(name, done, PIECE)?;
-        if bytes.is_empty() {
-            break;
+    let copy = || {
+        disk.create(&aside)?;
+        let mut done = 0;
+        loop {
+            let bytes = disk.read(name, done, PIECE)?;
+            if bytes.is_empty() {
+                break;
+            }
+            disk.write_at(&aside, done, &bytes)?;
+            done += bytes.len() as u64;
         }
-        disk.write_at(&aside, done, &bytes)?;
-        done += bytes.len() as u64;
-    }
-    disk.sync(&aside)?;
-    disk.sync_dir()?;
+        disk.sync(&aside)?;
+        disk.sync_dir()
+    };
+    // Half a copy is of no use, and takes what room there is.
+    copy().inspect_err(|_| drop(disk.remove(&aside)))?;
     Ok(aside)
 }
 

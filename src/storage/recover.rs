@@ -11,6 +11,7 @@ use super::error::{DirectoryKind, Refusal};
 use super::image::{self, Anchor, Image};
 use super::mark::Mark;
 use super::names::{self, LogName, SnapshotName};
+use super::segments::ForceSync;
 use super::snapshots::{self, SnapshotId, Unusable};
 use super::{Disk, DiskError, DiskErrorKind, Position, StorageError, install};
 use crate::id::Zxid;
@@ -51,6 +52,8 @@ pub struct Options {
     /// `zooid.giveUpAfter`: if the start would be refused for something behind exactly this zxid, set that
     /// aside and start. It names one place, so it does no harm when it is left in a configuration.
     pub give_up_after: Option<Zxid>,
+    /// Without it the image may know more than a power cut has left of the log.
+    pub force_sync: ForceSync,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             db_autocreate: true,
             compression: Compression::Plain,
             give_up_after: None,
+            force_sync: ForceSync::Yes,
         }
     }
 }
@@ -96,7 +100,7 @@ pub enum ImageState {
     Empty,
     /// It was dropped, for this reason, and is empty now.
     Dropped { why: String },
-    /// It was dropped and could not be made anew: run without, and say so.
+    /// It was dropped and could not be made anew: run without, say so, and try again later.
     Unavailable { why: String },
 }
 
@@ -290,7 +294,8 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     }
     let last = run.chain.last;
     // A member is told by its leader what it lacks. (And what it has too much: then its log may end before its image.)
-    let lost = image_knows.filter(|knows| options.replay == Replay::All && *knows > last);
+    let must_hold = options.replay == Replay::All && options.force_sync == ForceSync::Yes;
+    let lost = image_knows.filter(|knows| must_hold && *knows > last);
     if let Some(image) = lost.filter(|_| options.give_up_after != Some(last)) {
         return Err(Refusal::LogMissing { dir: disks.log.path(), image, last }.into());
     }
@@ -304,14 +309,14 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.push(Notice::SetAside { from: name.to_string(), to });
     }
     notices.extend(remove_tmp(disks)?);
-    let mut mark = mark;
+    let (mut mark, before) = (mark, mark);
     if let Some(old) = mark.filter(|_| run.chain.gave_up) {
         // What was durable behind that counts no more, at later starts either.
         let (file, offset) = run.chain.end.unwrap_or((old.file, FILE_HEADER_LEN));
         mark = Some(Mark { file, offset, zxid: last, serial: old.serial });
     }
     if !planted::is(Bug::CacheBelieved) {
-        write_again(&disks.log, mark, run.chain.last_position)?;
+        write_again(&disks.log, before, run.chain.last_position)?;
         make_durable(disks, run.chain.files(), run.start)?;
         // Both slots: one may be in the cache alone, and the other from before a TRUNC.
         mark = mark.map(|mark| mark.replace(&disks.log)).transpose()?;
@@ -544,7 +549,11 @@ fn make_durable<D: Disk>(disks: &Disks<D>, files: &[LogName], start: Start) -> R
         let name = file.to_string();
         // It may have been set aside.
         if disks.log.len(&name)?.is_some() {
-            disks.log.sync(&name)?;
+            match disks.log.sync(&name) {
+                // It is below what counts, and nobody has written it since.
+                Err(error) if file.0 <= start.zxid() && error.kind == DiskErrorKind::Denied => {}
+                synced => synced?,
+            }
         }
     }
     disks.log.sync_dir()?;

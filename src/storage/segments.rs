@@ -157,7 +157,7 @@ impl<D: Disk> LogWriter<D> {
         let mut file = File { name, path, end: FILE_HEADER_LEN, allocated: 0, synced: FILE_HEADER_LEN };
         let result = self.try_begin(&mut file, len).map_err(full);
         if let Err(StorageError::Full(_)) = result {
-            // An empty file would do no harm, but would be reported at every start.
+            // An empty file would be reported at every start.
             let _ = self.disk.remove(&file.path);
         }
         result.map(|()| file)

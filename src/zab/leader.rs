@@ -80,8 +80,14 @@ pub struct Leader {
     last_proposed: Zxid,
     committed: Zxid,
     outstanding: VecDeque<Entry>,
-    /// Forwarded syncs, each to be answered when its zxid commits.
-    syncs: VecDeque<(Zxid, LinkId)>,
+    /// Forwarded syncs whose place among the commits is still to come, in order.
+    syncs: VecDeque<ForwardedSync>,
+    /// Rounds of PINGs, which ask whether a quorum still follows this leader: a sync shows what others have been told before
+    /// it only if no other leader can have told them. The last that was begun, the last that somebody waits for, and what
+    /// each voter has answered; of rounds, too, one number for a server is enough.
+    round: i64,
+    wanted_round: i64,
+    answered: AckSet,
 
     next_half_tick: Option<Mono>,
     half_ticks: i64,
@@ -119,8 +125,27 @@ struct Link {
     synced_until: i64,
     acked: Option<Zxid>,
     timed: Timed,
-    /// Committed since NEWLEADER, and not said before UPTODATE.
-    held: Vec<Zxid>,
+    /// What has its place behind something that can't be said yet: UPTODATE, or the answer to a sync.
+    held: VecDeque<Held>,
+    /// The PINGs that it has not answered, by the round that each asks for.
+    pinged: VecDeque<i64>,
+}
+
+/// Answered behind the COMMIT of this zxid, and not before a quorum has answered this round.
+#[derive(Clone, Copy, Debug)]
+struct ForwardedSync {
+    link: LinkId,
+    after: Zxid,
+    round: i64,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    Packet(Packet),
+    /// The answer to a sync, once a quorum has answered this round.
+    Synced {
+        round: i64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -236,6 +261,7 @@ impl Leader {
         let mut leader = Self {
             deadline: Some(now + rules.init_limit_ticks * rules.tick_ms),
             acks: AckSet::new(vec![rules.membership.clone()]),
+            answered: AckSet::new(vec![rules.membership.clone()]),
             told: BTreeSet::from([rules.me]),
             epoch_acks: BTreeSet::from([rules.me]),
             rules,
@@ -250,6 +276,8 @@ impl Leader {
             committed: last,
             outstanding: VecDeque::new(),
             syncs: VecDeque::new(),
+            round: 0,
+            wanted_round: 0,
             next_half_tick: None,
             half_ticks: 0,
             own: Timed::default(),
@@ -331,7 +359,7 @@ impl Leader {
 
     pub fn figures(&self) -> Figures {
         let mut figures = Figures {
-            pending_syncs: self.syncs.len(),
+            pending_syncs: self.syncs.len() + self.links.values().map(Link::held_syncs).sum::<usize>(),
             snap_syncs: self.syncs(Sync::Snap),
             diff_syncs: self.syncs(Sync::Diff),
             outstanding: self.outstanding.len(),
@@ -370,7 +398,8 @@ impl Leader {
             synced_until: self.tick() + self.rules.init_limit_ticks + self.rules.sync_limit_ticks,
             acked: None,
             timed: Timed::default(),
-            held: Vec::new(),
+            held: VecDeque::new(),
+            pinged: VecDeque::new(),
         };
         assert!(self.links.insert(link, learner).is_none(), "{link:?} twice");
     }
@@ -555,10 +584,97 @@ impl Leader {
 
     /// A learner's forwarded sync, in its place among the requests.
     pub fn on_sync(&mut self, link: LinkId, out: &mut Vec<Effect>) {
-        if self.outstanding.is_empty() || planted::is(Bug::SyncsAtOnce) {
-            self.send(link, Packet::Sync, out);
-        } else if self.links.contains_key(&link) {
-            self.syncs.push_back((self.last_proposed, link));
+        if planted::is(Bug::SyncsAtOnce) {
+            return self.send(link, Packet::Sync, out);
+        }
+        if self.links.contains_key(&link) {
+            let after = self.outstanding.back().map_or(self.committed, |last| last.zxid);
+            let round = self.ask_quorum(out);
+            self.syncs.push_back(ForwardedSync { link, after, round });
+            self.place_syncs(out);
+        }
+    }
+
+    /// Asks whether a quorum still follows: the value is the round that answers it.
+    pub fn ask_quorum(&mut self, out: &mut Vec<Effect>) -> i64 {
+        self.wanted_round = self.round + 1;
+        // What the round under way asks was asked before. Whoever comes meanwhile waits for the next one together.
+        if self.answered_round() >= self.round {
+            self.begin_round(out);
+        }
+        self.wanted_round
+    }
+
+    /// The last round that a quorum has answered.
+    pub fn answered_round(&self) -> i64 {
+        self.answered.agreed().map_or(0, |round| round.0)
+    }
+
+    fn begin_round(&mut self, out: &mut Vec<Effect>) {
+        self.round += 1;
+        self.answered.record(self.rules.me, Zxid(self.round));
+        for link in self.links_in(|stage| stage == LinkStage::Live) {
+            if self.who(link).votes {
+                self.ping(link, out);
+            }
+        }
+    }
+
+    fn ping(&mut self, link: LinkId, out: &mut Vec<Effect>) {
+        let round = self.round;
+        out.push(send(link, Packet::Ping { zxid: self.last_proposed, touched: None }));
+        // Before UPTODATE none is answered.
+        let link = self.link(link);
+        if link.stage == LinkStage::Live {
+            link.pinged.push_back(round);
+        }
+    }
+
+    /// PINGs are answered in their order.
+    fn on_pong(&mut self, id: LinkId, out: &mut Vec<Effect>) {
+        let who = self.who(id);
+        let Some(round) = self.link(id).pinged.pop_front() else { return };
+        let before = self.answered_round();
+        if who.votes {
+            self.answered.record(who.server, Zxid(round));
+        }
+        let answered = self.answered_round();
+        if answered > before {
+            for link in self.links_in(|stage| stage == LinkStage::Live) {
+                self.let_go(link, out);
+            }
+        }
+        if answered >= self.round && self.wanted_round > self.round {
+            self.begin_round(out);
+        }
+    }
+
+    /// Syncs whose place is here, behind what is committed.
+    fn place_syncs(&mut self, out: &mut Vec<Effect>) {
+        while let Some(sync) = self.syncs.pop_front_if(|sync| sync.after <= self.committed) {
+            self.link(sync.link).held.push_back(Held::Synced { round: sync.round });
+            self.let_go(sync.link, out);
+        }
+    }
+
+    /// Says what was held and can be said.
+    fn let_go(&mut self, id: LinkId, out: &mut Vec<Effect>) {
+        let answered = self.answered_round();
+        let link = self.link(id);
+        if link.stage != LinkStage::Live {
+            return;
+        }
+        while let Some(held) = link.held.pop_front_if(|held| match held {
+            Held::Packet(_) => true,
+            Held::Synced { round } => *round <= answered,
+        }) {
+            out.push(send(
+                id,
+                match held {
+                    Held::Packet(packet) => packet,
+                    Held::Synced { .. } => Packet::Sync,
+                },
+            ));
         }
     }
 
@@ -859,8 +975,7 @@ impl Leader {
         let deadline = Some(now + self.sync_limit_ms());
         self.link(link).enter(LinkStage::Live, deadline);
         out.push(send(link, Packet::UpToDate));
-        let held = std::mem::take(&mut self.link(link).held);
-        out.extend(held.into_iter().map(|zxid| send(link, Packet::Commit { zxid })));
+        self.let_go(link, out);
     }
 
     fn on_live_packet(&mut self, now: Mono, id: LinkId, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
@@ -875,7 +990,10 @@ impl Leader {
                 self.on_ack(id, zxid, out);
                 return Ok(());
             }
-            Packet::Ping { touched: Some(touched), .. } => FromLearner::Touched(touched),
+            Packet::Ping { touched: Some(touched), .. } => {
+                self.on_pong(id, out);
+                FromLearner::Touched(touched)
+            }
             Packet::Ping { touched: None, .. } => {
                 return Err(Fault::Protocol("a PING of a learner without data".to_owned()));
             }
@@ -919,29 +1037,25 @@ impl Leader {
         }
         let level = self.rules.level;
         while let Some(entry) = self.outstanding.pop_front_if(|entry| entry.zxid <= agreed) {
-            let is_asked_for = self.syncs.front().is_some_and(|(zxid, _)| *zxid <= entry.zxid);
+            let is_asked_for = self.syncs.front().is_some_and(|sync| sync.after <= entry.zxid);
             for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_forwarded_to()) {
                 if link.is_cumulative(level) && entry.zxid < agreed && !is_asked_for {
                     continue;
                 }
-                if link.must_hold_commits() {
-                    link.held.push(entry.zxid);
-                    continue;
+                let packet = if link.is_follower() {
+                    commit(&entry)
+                } else {
+                    Packet::Inform { zxid: entry.zxid, txn: entry.txn.clone() }
+                };
+                if link.must_hold_commits() || !link.held.is_empty() {
+                    link.held.push_back(Held::Packet(packet));
+                } else {
+                    out.push(send(*id, packet));
                 }
-                out.push(send(
-                    *id,
-                    if link.is_follower() {
-                        commit(&entry)
-                    } else {
-                        Packet::Inform { zxid: entry.zxid, txn: entry.txn.clone() }
-                    },
-                ));
             }
             self.committed = entry.zxid;
             // Before the next COMMIT: a learner answers its clients in the order of what it hears.
-            while let Some((_, link)) = self.syncs.pop_front_if(|(zxid, _)| *zxid <= entry.zxid) {
-                self.send(link, Packet::Sync, out);
-            }
+            self.place_syncs(out);
         }
         assert!(self.committed == agreed, "a quorum has acknowledged {agreed}, which was not proposed");
         out.push(Effect::Committed { zxid: self.committed });
@@ -973,7 +1087,7 @@ impl Leader {
                 let fault = Fault::Silence { doing: "waiting for the ACK of a proposal", ms: limit };
                 self.drop_link(link, fault, out);
             } else {
-                out.push(send(link, Packet::Ping { zxid: self.last_proposed, touched: None }));
+                self.ping(link, out);
             }
         }
     }
@@ -1043,7 +1157,7 @@ impl Leader {
     }
 
     fn remove(&mut self, link: LinkId, out: &mut Vec<Effect>) {
-        self.syncs.retain(|(_, waiting)| *waiting != link);
+        self.syncs.retain(|sync| sync.link != link);
         if self.links.contains_key(&link) {
             self.set_sync(link, None);
         }
@@ -1081,6 +1195,10 @@ impl Link {
     fn must_hold_commits(&self) -> bool {
         let is_java = self.learner.is_some_and(|who| who.level.is_none());
         is_java && self.is_follower() && !matches!(self.stage, LinkStage::Live)
+    }
+
+    fn held_syncs(&self) -> usize {
+        self.held.iter().filter(|held| matches!(held, Held::Synced { .. })).count()
     }
 
     fn is_follower(&self) -> bool {
