@@ -391,6 +391,7 @@ impl World {
         });
         if let Err(Exit(why)) = done {
             self.note(|| format!("server {host} exits: {why}"));
+            holds!("Exit", self.servers[host].machine.is_faulty(), "server {host} ends by itself: {why}");
             self.end_process(host, Fate::Cached);
             self.start_later(host);
         }
@@ -500,6 +501,7 @@ impl World {
             }
             Err(Exit(why)) => {
                 self.note(|| format!("server {host} can't start: {why}"));
+                holds!("Exit", self.servers[host].machine.is_faulty(), "server {host} can't start: {why}");
                 self.end_process(host, Fate::Cached);
                 self.start_later(host);
             }
