@@ -299,7 +299,6 @@ impl Links {
     pub fn send_snapshot(&self, link: LinkId, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) {
         let (chunks, pieces) = mpsc::channel(CHUNKS);
         let work = move || {
-            yield_to_requests();
             let mut pipe = Pipe { chunks };
             match write(&mut pipe) {
                 // That nobody takes it is no failure: the link has ended.

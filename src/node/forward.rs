@@ -90,6 +90,11 @@ impl Forwarding {
         }
     }
 
+    /// Something else than a session of its own is what this session's oldest request asks for.
+    pub fn asks_more(&self, session: SessionId) -> bool {
+        self.requests.get(&session).and_then(VecDeque::front).is_some_and(|first| first.origin.xid != 0)
+    }
+
     /// Who waits for the transaction with this header.
     pub fn take_origin(&mut self, header: &Header) -> Option<Origin> {
         if self.requests.is_empty() {

@@ -583,7 +583,10 @@ impl Node {
         let Logged { header, txn, digest } = logged;
         let zxid = header.zxid;
         // A session that was local has its connection, and nobody waits for the transaction that makes it one of all.
-        let was_local = matches!(txn, Txn::CreateSession { .. }) && self.attached.contains_key(&header.session);
+        // It may also have lost it meanwhile, and have asked for more on it.
+        let begins = matches!(txn, Txn::CreateSession { .. });
+        let was_local =
+            begins && (self.attached.contains_key(&header.session) || self.forwarding.asks_more(header.session));
         let forwarded = !was_local && origin.is_none();
         let origin = if forwarded { self.forwarding.take_origin(&header) } else { origin };
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());

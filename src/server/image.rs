@@ -18,7 +18,7 @@ use super::log::LogQueue;
 use crate::disk::FileDisk;
 use crate::id::{LinkId, Zxid};
 use crate::priority::yield_to_requests;
-use crate::storage::image::{Batch, Capture, Keeper, Meta, Progress, meta};
+use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
 use crate::storage::purge::Purger;
 use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId, discard_snapshot};
@@ -165,10 +165,7 @@ where
         let disk = self.upkeep.snapshots.clone();
         let given_up = Arc::default();
         let go_on = unhurried(Arc::clone(&given_up));
-        let write = move || {
-            yield_to_requests();
-            job.write(&*disk, Pace::Leisurely(&go_on))
-        };
+        let write = move || job.write(&*disk, Pace::Leisurely(&go_on));
         let spawned = thread::Builder::new().name("zooid-snapshot".to_owned()).spawn(write);
         match spawned {
             Ok(thread) => self.writing = Some(Writing { thread, started: Instant::now(), given_up }),
@@ -334,10 +331,11 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Runs until the server stops; then brings the image up to date. `missing` says why there is none yet.
-pub fn run<I: Image + Sync>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<String>)
+pub fn run<I: Image>(shared: &Shared, queue: &LogQueue, mut task: ImageTask<I>, mut missing: Option<String>)
 where
     I::View: Send + 'static,
 {
+    yield_to_requests();
     let (mut wanted, mut wait, mut since) = (Vec::new(), FIRST_WAIT, Instant::now());
     // One clock for the keeper, however often its image fails.
     let started = Instant::now();
@@ -413,7 +411,7 @@ where
 }
 
 /// `wanted` are the learners that wait for a snapshot.
-fn keep<I: Image + Sync>(
+fn keep<I: Image>(
     shared: &Shared,
     queue: &LogQueue,
     task: &mut ImageTask<I>,
@@ -471,23 +469,6 @@ where
     }
 }
 
-/// Writes a large batch on a thread of low priority: nobody waits for it. The tree's lock is another matter: who holds
-/// it must be as fast as those who wait for it, so this thread has the priority of all.
-fn write_aside<I: Image + Sync>(image: &I, batch: &Batch) -> Result<(), ImageError> {
-    const LARGE: usize = 1000;
-    if batch.rows.len() < LARGE {
-        return image.write(batch);
-    }
-    let write = || {
-        yield_to_requests();
-        image.write(batch)
-    };
-    thread::scope(|scope| match thread::Builder::new().name("zooid-rows".to_owned()).spawn_scoped(scope, write) {
-        Ok(thread) => thread.join().expect("the store does not panic"),
-        Err(_) => image.write(batch),
-    })
-}
-
 /// A batch is tens of megabytes in small blocks, and the allocator waits for further calls of this thread
 /// before it gives up what was freed of it: those come with the next batch, or never.
 fn give_memory_back() {
@@ -501,7 +482,7 @@ enum Written {
     Later(Capture),
 }
 
-fn write<I: Image + Sync>(
+fn write<I: Image>(
     shared: &Shared,
     queue: &LogQueue,
     task: &mut ImageTask<I>,
@@ -516,7 +497,7 @@ fn write<I: Image + Sync>(
         }
         capture.arrange();
         if let Some(part) = capture.take_part() {
-            write_aside(&task.image, &part)?;
+            task.image.write(&part)?;
         }
     }
     let (batch, zxid) = {
@@ -527,7 +508,7 @@ fn write<I: Image + Sync>(
             Err(rest) => return Ok(Written::Later(rest)),
         }
     };
-    write_aside(&task.image, &batch)?;
+    task.image.write(&batch)?;
     let bytes = batch.bytes();
     drop(batch);
     give_memory_back();
