@@ -8,6 +8,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.each_ref().map(|listener| listener.local_addr().unwrap().port())
+}
+
 /// A directory with a zoo.cfg, and no server left running when it is dropped.
 struct Place {
     dir: PathBuf,
@@ -18,7 +23,7 @@ impl Place {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("zooid-command-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = free_ports();
         let place = Self { dir, port };
         place.configure("");
         place
@@ -154,7 +159,9 @@ fn a_snapshot_of_a_stopped_server_is_one_that_the_next_start_uses() {
     place.script("stop");
 
     // A member's image stays the member's.
-    place.configure("standaloneEnabled=false\nserver.1=127.0.0.1:0:0\n");
+    let [quorum, election] = free_ports();
+    let member = format!("initLimit=5\nsyncLimit=5\nstandaloneEnabled=false\nserver.1=127.0.0.1:{quorum}:{election}\n");
+    place.configure(&member);
     std::fs::write(place.data().join("myid"), "1\n").unwrap();
     let served = || {
         let started = place.script("start");
@@ -175,7 +182,7 @@ fn a_configuration_is_looked_at_and_nothing_is_touched() {
     let _taken = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
     let accepted = place.zooid(&["check"]);
     assert!(accepted.status.success() && stderr(&accepted).contains("accepted"), "{}", stderr(&accepted));
-    place.configure("server.1=localhost:2888:3888\nserver.2=other:2888:3888\nstandaloneEnabled=false\n");
+    place.configure("initLimit=5\nsyncLimit=5\nserver.1=localhost:2888:3888\nserver.2=other:2888:3888\n");
     let refused = place.zooid(&["check"]);
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("myid file is missing"), "{}", stderr(&refused));
