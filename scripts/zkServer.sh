@@ -97,7 +97,7 @@ make_directories() {
     [ -w "$ZOO_LOG_DIR" ] || mkdir -p "$ZOO_LOG_DIR"
 }
 
-# Sets ZOOID to the server's binary.
+# Sets ZOOID to the server's binary: the one that is named, one that is installed, or last what scripts/run has built.
 find_zooid() {
     local candidate
     for candidate in "$ZOOID_BIN" "$ZOOPREFIX/bin/zooid" "$ZOOPREFIX/target/release/zooid" \
