@@ -106,8 +106,7 @@ impl Ensemble {
             None => file.sync_enabled,
         };
         let max_time_to_wait_for_epoch_ms = u32::try_from(p.int("leader.maxTimeToWaitForEpoch", -1)).ok();
-        let mut unbuilt =
-            |what: &str| p.notices.push(Notice::warn(format!("not built yet, the server starts without: {what}")));
+        let mut unbuilt = |what: &str| p.notices.push(Notice::unbuilt(what));
         if !sync_enabled && own.role == Role::Observer {
             unbuilt("syncEnabled=false, so this observer keeps a log and snapshots");
         }

@@ -28,6 +28,11 @@ impl Notice {
         Self { level: Level::Warn, text: text.into() }
     }
 
+    /// Says that the operator's setting, or a part of the server, has no effect yet.
+    pub(super) fn unbuilt(what: impl fmt::Display) -> Self {
+        Self::warn(format!("not built yet, the server starts without: {what}"))
+    }
+
     pub(super) fn error(text: impl Into<String>) -> Self {
         Self { level: Level::Error, text: text.into() }
     }

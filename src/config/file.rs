@@ -281,9 +281,7 @@ fn parse_metrics(keys: &Lines<'_>, notices: &mut Vec<Notice>) -> Result<Metrics,
     match class {
         DEFAULT | "org.apache.zookeeper.metrics.impl.NullMetricsProvider" => Ok(Metrics::Default),
         PROMETHEUS => {
-            notices.push(Notice::warn(format!(
-                "not built yet, the server starts without: metricsProvider.className={class}"
-            )));
+            notices.push(Notice::unbuilt(format_args!("metricsProvider.className={class}")));
             let key = "metricsProvider.httpPort";
             // Java meets a bad port only when it starts the provider, so the usage line is what it prints.
             let usage = |error: ConfigError| ConfigError::usage(error.message);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Notice;
+use super::error::{Level, Notice};
 use super::flags::Flags;
 use Fate::{Acted, Ignored, Unbuilt};
 use Place::{CommandLine, File, Property};
@@ -40,8 +40,8 @@ pub(super) fn notices(file: &BTreeMap<String, String>, flags: &Flags) -> Vec<Not
     match admin_server.map(String::as_str) {
         Some("false") => {}
         // It was asked for, and something may be about to ask it.
-        Some(_) => found.warn(format!("{NO_ADMIN_SERVER} (admin.enableServer)")),
-        None => found.notices.push(Notice::info(NO_ADMIN_SERVER)),
+        Some(_) => found.notices.push(Notice::unbuilt(format_args!("{NO_ADMIN_SERVER} (admin.enableServer)"))),
+        None => found.notices.push(Notice { level: Level::Info, ..Notice::unbuilt(NO_ADMIN_SERVER) }),
     }
     for key in file.keys() {
         found.add_line(key);
@@ -53,7 +53,7 @@ pub(super) fn notices(file: &BTreeMap<String, String>, flags: &Flags) -> Vec<Not
     found.into_notices()
 }
 
-const NO_ADMIN_SERVER: &str = "not built yet, the server starts without: AdminServer; nothing listens on its port";
+const NO_ADMIN_SERVER: &str = "AdminServer; nothing listens on its port";
 
 #[derive(Default)]
 struct Found {
@@ -114,7 +114,7 @@ impl Found {
 
     fn into_notices(mut self) -> Vec<Notice> {
         if !self.unbuilt.is_empty() {
-            self.warn(format!("not built yet, the server starts without: {}", self.unbuilt.join(", ")));
+            self.notices.push(Notice::unbuilt(self.unbuilt.join(", ")));
         }
         if !self.ignored.is_empty() {
             let text = format!("ignored, because it has no meaning in this server: {}", self.ignored.join(", "));

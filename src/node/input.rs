@@ -73,7 +73,7 @@ pub enum PeerInput {
         packets: Vec<Packet>,
         room: Room,
     },
-    /// A part of a snapshot came.
+    /// A part of a snapshot came, or a peer has taken some of what it was sent.
     SyncProgress {
         link: LinkId,
     },

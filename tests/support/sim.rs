@@ -603,8 +603,7 @@ impl World {
     /// Something is wrong with it that may end a server: no power, no room, or a sync that fails.
     pub fn is_faulty(&self) -> bool {
         let fuse = self.fuse.borrow();
-        let is_out = fuse.blows_at.is_some_and(|at| fuse.operations >= at);
-        is_out || fuse.is_full || fuse.room.is_some() || fuse.syncs_left == Some(0)
+        self.is_out() || fuse.is_full || fuse.room.is_some() || fuse.syncs_left == Some(0)
     }
 
     /// Operations so far.
