@@ -174,7 +174,7 @@ fn tree(nodes: usize) -> Tree {
 #[test]
 fn packets_go_both_ways_in_their_order() {
     let (leader, link, learner) = pair(rules(), rules());
-    let info = LearnerInfo { server: Some(3), protocol: PROTOCOL, config_version: 0, level: None };
+    let info = LearnerInfo { server: Some(3), protocol: PROTOCOL, config_version: 0, mark: None };
     let hello = [Packet::FollowerInfo { accepted: 1, info }];
     learner.send(DIALLED, &hello);
     assert_eq!(leader.packets(1), hello);
@@ -208,7 +208,7 @@ fn a_snapshot_streams_while_packets_queue_behind_it() {
     let (leader, link, learner) = pair(rules(), rules());
     let tree = Arc::new(tree(100_000));
     let snap = Packet::Snap { zxid: Zxid::new(1, 99_000) };
-    let before = [Packet::LeaderInfo { epoch: 2, level: None }, snap];
+    let before = [Packet::LeaderInfo { epoch: 2, mark: None }, snap];
     before.iter().for_each(|packet| leader.links.send(link, packet));
     let streamed = tree.clone();
     leader.links.send_snapshot(link, move |out| stream::write_tree(&streamed, out).map(|_| ()));

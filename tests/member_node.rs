@@ -1140,9 +1140,9 @@ fn other_members_than_ours_end_the_process() {
 
 // ---- a tree that is not the leader's (design.md D8) ----
 
-/// Server 1 has a node that nobody else has.
-fn stray(world: &mut World, path: &str) {
-    let tree = &mut world.servers[0].tree;
+/// This server has a node that nobody else has.
+fn stray(world: &mut World, server: usize, path: &str) {
+    let tree = &mut world.servers[server - 1].tree;
     let last = tree.last_zxid();
     let header = Header { session: SessionId(1), cxid: 0, zxid: last.next(), time: 0 };
     let create = Create {
@@ -1178,7 +1178,7 @@ fn a_learner_whose_tree_differs_takes_the_leaders_once_an_hour() {
         asked
     };
     write(&mut world);
-    stray(&mut world, "/stray");
+    stray(&mut world, 1, "/stray");
     assert!(asked(&mut world).is_empty());
     world.wishes(1);
     write(&mut world);
@@ -1193,7 +1193,7 @@ fn a_learner_whose_tree_differs_takes_the_leaders_once_an_hour() {
     assert_eq!(format!("{served:?}"), format!("{:?}", [Effect::Peer(PeerEffect::StopServing), serves]));
 
     // Within the hour it only says so.
-    stray(&mut world, "/stray");
+    stray(&mut world, 1, "/stray");
     write(&mut world);
     world.wait(TICK);
     assert!(asked(&mut world).is_empty());
@@ -1207,11 +1207,35 @@ fn a_learner_whose_tree_differs_takes_the_leaders_once_an_hour() {
 }
 
 #[test]
+fn two_learners_whose_trees_differ_keep_them() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(3, 30);
+    world.alive.insert((3, session));
+    // The leader lacks what the others have, and each misses it at its own time.
+    stray(&mut world, 1, "/stray");
+    world.ask(3, 30, session, 1, create("/a", 0));
+    world.wait(TICK);
+    assert_eq!(world.has("/stray"), [false; 3]);
+    stray(&mut world, 2, "/stray");
+    world.ask(3, 30, session, 2, create("/b", 0));
+    world.wait(TICK);
+    assert_eq!(world.has("/stray"), [false, true, false]);
+    assert_eq!(world.has("/b"), [true; 3]);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Forward, Duty::Order]);
+    assert!(world.notices(3).contains(&Notice::Disputed { by: vec![1, 2] }));
+    // It says so with each transaction, and serves on.
+    world.ask(3, 30, session, 3, create("/c", 0));
+    world.wait(TICK);
+    assert!(world.notices(2).contains(&Notice::DivergedAgain { leader: 3 }));
+    assert_eq!(world.has("/c"), [true; 3]);
+}
+
+#[test]
 fn under_a_leader_of_java_s_a_difference_is_only_counted() {
     // Of Java's, as far as can be seen.
     let mut world = World::serving(|_, rules| rules.leader.level = None);
     let session = world.connect(3, 30);
-    stray(&mut world, "/stray");
+    stray(&mut world, 1, "/stray");
     world.ask(3, 30, session, 1, create("/n", 0));
     world.wait(TICK);
     assert_eq!(world.server(1).node.stats().digest_mismatches, 1);

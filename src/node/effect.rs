@@ -119,7 +119,8 @@ pub enum Notice {
         zxid: Zxid,
         expected: u64,
         actual: u64,
-        first: bool,
+        /// Of all since this tree was read or received.
+        count: u64,
     },
     QuotaExceeded(QuotaExceeded),
     LogFull,
@@ -150,6 +151,10 @@ pub enum Notice {
     /// The tree differs from what the leader says although it was filled anew not long ago.
     DivergedAgain {
         leader: ServerId,
+    },
+    /// This server leads, and several others have another tree than its transactions make.
+    Disputed {
+        by: Vec<ServerId>,
     },
     LinkClosed {
         link: LinkId,

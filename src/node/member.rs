@@ -85,7 +85,7 @@ pub(super) struct Member {
     epochs: Epochs,
     is_blank: bool,
     /// Who is asked for a snapshot next, without an election.
-    again: Option<ServerId>,
+    again: Option<(ServerId, Want)>,
     /// Of those that we dial.
     next_link: u64,
     /// The link of a learner, or `None`.
@@ -100,6 +100,8 @@ pub(super) struct Member {
     diverged: bool,
     /// When it was filled anew for that reason.
     refilled: Option<Mono>,
+    /// How often it has differed since.
+    diverged_again: u64,
     /// What to be once everything committed is applied.
     starting: Option<Start>,
     /// When the election began, and how long the last one took.
@@ -155,6 +157,7 @@ impl Member {
             installing: Vec::new(),
             diverged: false,
             refilled: None,
+            diverged_again: 0,
             starting: None,
             looking_since: now,
             election_ms: 0,
@@ -616,6 +619,7 @@ impl Node {
             }
             zab::Effect::FromLearner { link, from: _, message } => self.on_learner(now, tree, link, message, effects),
             zab::Effect::FromLeader(message) => self.on_leader(now, message, effects),
+            zab::Effect::Disputed { by } => effects.push(Effect::Notice(Notice::Disputed { by })),
             zab::Effect::Failed(fault) => self.end_role(now, fault, effects),
         }
     }
@@ -674,7 +678,7 @@ impl Node {
             return self.store(now, PeerEffect::SaveEpoch { file: EpochFile::Current, epoch: logged }, effects);
         }
         match member.again.take() {
-            Some(leader) => self.begin_learner(now, leader, Want::Snapshot, effects),
+            Some((leader, want)) => self.begin_learner(now, leader, want, effects),
             None => self.look(now, effects),
         }
     }
@@ -754,11 +758,16 @@ impl Node {
         }
         let leader = learner.leader();
         if member.refilled.is_some_and(|at| now.mono - at < REFILL_EVERY_MS) {
-            return effects.push(Effect::Notice(Notice::DivergedAgain { leader }));
+            member.diverged_again += 1;
+            // As with the mismatches themselves: this one will not be the last.
+            if member.diverged_again.is_power_of_two() {
+                effects.push(Effect::Notice(Notice::DivergedAgain { leader }));
+            }
+            return;
         }
-        member.refilled = Some(now.mono);
+        (member.refilled, member.diverged_again) = (Some(now.mono), 0);
         self.end_role(now, Fault::Diverged(tree.last_zxid()), effects);
-        self.member().again = Some(leader);
+        self.member().again = Some((leader, Want::Refill));
     }
 
     /// Nobody is served any more, and the log keeps what it was given.
@@ -779,7 +788,7 @@ impl Node {
                 member.count_sync(learner.take_sync_began(), now.mono);
                 // No election: an ACKEPOCH that asks for a snapshot is not counted, and a leader that is still to be
                 // found may need it (see the fault).
-                member.again = matches!(fault, Fault::NoBase(_)).then(|| learner.leader());
+                member.again = matches!(fault, Fault::NoBase(_)).then(|| (learner.leader(), Want::Snapshot));
                 let link = member.link.take().expect("a learner has dialled");
                 effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
             }

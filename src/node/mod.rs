@@ -599,8 +599,9 @@ impl Node {
             let verdict = self.digests.on_applied(zxid, tree.digest(), digest);
             if verdict != Verdict::Agrees {
                 let (expected, actual) = (digest.unwrap_or_default(), tree.digest());
-                let first = verdict == Verdict::FirstMismatch;
-                effects.push(Effect::Notice(Notice::DigestMismatch { zxid, expected, actual, first }));
+                if let Some(count) = verdict.to_say() {
+                    effects.push(Effect::Notice(Notice::DigestMismatch { zxid, expected, actual, count }));
+                }
                 self.on_diverged(zxid);
             }
         }

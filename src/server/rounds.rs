@@ -263,12 +263,12 @@ fn log_notice(notice: &Notice) {
         Notice::Expired { session, timeout_ms } => {
             info!("Expiring session 0x{session:x}, timeout of {timeout_ms}ms exceeded");
         }
-        Notice::DigestMismatch { zxid, expected, actual, first: true } => error!(
+        Notice::DigestMismatch { zxid, expected, actual, count: 1 } => error!(
             %zxid, expected, actual,
             "First digest mismatch on txn: the tree differs from what its transaction says"
         ),
-        Notice::DigestMismatch { zxid, expected, actual, first: false } => {
-            warn!(%zxid, expected, actual, "Digests are not matching. Value is Zxid.");
+        Notice::DigestMismatch { zxid, expected, actual, count } => {
+            warn!(expected, actual, "Digests are not matching. Value is {zxid}. {count} so far");
         }
         Notice::QuotaExceeded(_) => unreachable!("counted and logged elsewhere"),
         Notice::LogFull => error!(
@@ -299,8 +299,12 @@ fn log_notice(notice: &Notice) {
             info!("PeerState set to LOOKING");
         }
         Notice::DivergedAgain { leader } => error!(
-            "the tree differs from that of leader {leader} although it was taken from it less than an hour ago: this \
+            "the tree differs from that of leader {leader}, and was to be replaced by it less than an hour ago: this \
              server keeps it and serves on; compare the trees of all members before one of them is emptied"
+        ),
+        Notice::Disputed { by } => error!(
+            "servers {by:?} have other trees than this leader's transactions make: the leader may be the one that is \
+             wrong, so they keep them and serve on; compare the trees of all members before one of them is emptied"
         ),
         Notice::LinkClosed { link, why } => warn!(%link, "closing the link to a learner: {why}"),
         Notice::OtherMembers { from, text } => {

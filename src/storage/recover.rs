@@ -209,7 +209,7 @@ pub enum Notice {
     },
     DigestMismatch {
         zxid: Zxid,
-        first: bool,
+        count: u64,
     },
     /// The snapshot's digest belongs to a transaction that is not in the log.
     DigestNeverReached {
@@ -455,11 +455,7 @@ impl<'a, D: Disk> Tail<'a, D> {
 }
 
 fn note_verdict(verdict: Verdict, zxid: Zxid, notices: &mut Vec<Notice>) {
-    match verdict {
-        Verdict::Agrees => {}
-        Verdict::FirstMismatch => notices.push(Notice::DigestMismatch { zxid, first: true }),
-        Verdict::Mismatch => notices.push(Notice::DigestMismatch { zxid, first: false }),
-    }
+    notices.extend(verdict.to_say().map(|count| Notice::DigestMismatch { zxid, count }));
 }
 
 // ---- directories ----
@@ -785,8 +781,10 @@ impl fmt::Display for Notice {
             Self::MarkAhead { file, zxid, last } => {
                 write!(f, "the log ends with zxid {last}, but {zxid} in {file} was durable once: a file may be missing")
             }
-            Self::DigestMismatch { zxid, first: true } => write!(f, "First digest mismatch on txn: {zxid}"),
-            Self::DigestMismatch { zxid, first: false } => write!(f, "Digests are not matching. Value is Zxid. {zxid}"),
+            Self::DigestMismatch { zxid, count: 1 } => write!(f, "First digest mismatch on txn: {zxid}"),
+            Self::DigestMismatch { zxid, count } => {
+                write!(f, "Digests are not matching. Value is {zxid}. {count} so far")
+            }
             Self::DigestNeverReached { last } => write!(
                 f,
                 "the snapshot's digest is that of a transaction behind {last}, where the log ends: nothing was compared"

@@ -62,9 +62,19 @@ pub struct DigestCheck {
 pub enum Verdict {
     /// Equal, or nothing to compare.
     Agrees,
-    /// The first mismatch since the start.
-    FirstMismatch,
-    Mismatch,
+    /// So many mismatches so far.
+    Mismatch(u64),
+}
+
+impl Verdict {
+    /// How many mismatches there are, if that is to be said: with each doubling, because a tree that differs once differs
+    /// with every transaction from then on. (Java says it every quarter of an hour.)
+    pub fn to_say(self) -> Option<u64> {
+        match self {
+            Self::Mismatch(count) if count.is_power_of_two() => Some(count),
+            _ => None,
+        }
+    }
 }
 
 const LOG_INTERVAL: i64 = 128;
@@ -96,7 +106,7 @@ impl DigestCheck {
             return Verdict::Agrees;
         }
         self.mismatches += 1;
-        if self.mismatches == 1 { Verdict::FirstMismatch } else { Verdict::Mismatch }
+        Verdict::Mismatch(self.mismatches)
     }
 
     pub fn is_fuzzy(&self) -> bool {

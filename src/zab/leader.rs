@@ -23,7 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::history::{History, Plan};
-use super::packet::{FeatureLevel, LearnerInfo, PROTOCOL, Packet};
+use super::packet::{FeatureLevel, LearnerInfo, Mark, PROTOCOL, Packet};
 use super::quorum::{AckSet, votes};
 use super::{Effect, Entry, Fault, FromLearner, beginning_of, epoch_of};
 use crate::config::{Membership, Role};
@@ -95,7 +95,12 @@ pub struct Leader {
     own: Timed,
     proposal_bytes: Option<Sizes>,
     sync_counts: SyncCounts,
+    /// Who had another tree than this leader's transactions make, and when that was said.
+    differing: BTreeMap<ServerId, Mono>,
 }
+
+/// So long one learner's other tree makes that of the next a dispute.
+const DISPUTE_MS: Mono = 3_600_000;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
@@ -157,6 +162,8 @@ struct Who {
     /// It speaks the protocol from before ZooKeeper 3.4: no LEADERINFO and no ACKEPOCH.
     is_old: bool,
     level: Option<FeatureLevel>,
+    /// It wants this leader's tree instead of its own.
+    differs: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -283,6 +290,7 @@ impl Leader {
             own: Timed::default(),
             proposal_bytes: None,
             sync_counts: SyncCounts::default(),
+            differing: BTreeMap::new(),
         };
         leader.choose_epoch(out);
         leader
@@ -749,8 +757,13 @@ impl Leader {
         let counts = kind == Role::Participant && !is_old && votes(&self.rules.membership, server);
         let init_limit_ms = self.init_limit_ms();
         let learner = self.link(link);
-        learner.learner = Some(Who { server, kind, votes: counts, is_old, level: info.level });
+        let differs = info.mark.is_some_and(|mark| mark.differs);
+        learner.learner =
+            Some(Who { server, kind, votes: counts, is_old, level: info.mark.map(|mark| mark.level), differs });
         learner.enter(LinkStage::AwaitsEpoch, Some(now + init_limit_ms));
+        if differs {
+            self.differing.insert(server, now);
+        }
         match self.stage {
             Stage::Discovers => {
                 // Observers and those without a vote raise it too.
@@ -787,13 +800,19 @@ impl Leader {
 
     fn tell_epoch(&mut self, now: Mono, link: LinkId, out: &mut Vec<Effect>) {
         let deadline = Some(now + self.init_limit_ms());
-        let (epoch, level) = (self.epoch, self.rules.level);
+        let who = self.link(link).learner.expect("it has said who it is");
+        self.differing.retain(|_, at| now - *at < DISPUTE_MS);
+        let others = self.differing.keys().any(|server| *server != who.server);
+        if who.differs && others {
+            out.push(Effect::Disputed { by: self.differing.keys().copied().collect() });
+        }
+        let (epoch, mark) = (self.epoch, self.rules.level.map(|level| Mark { level, differs: others }));
         let learner = self.link(link);
-        if learner.learner.is_some_and(|who| who.is_old) {
+        if who.is_old {
             learner.enter(LinkStage::AwaitsSync { from: From::Nowhere }, deadline);
         } else {
             learner.enter(LinkStage::AwaitsAckEpoch, deadline);
-            out.push(send(link, Packet::LeaderInfo { epoch, level }));
+            out.push(send(link, Packet::LeaderInfo { epoch, mark }));
         }
     }
 

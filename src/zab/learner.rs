@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::packet::{FeatureLevel, Forwarded, LearnerInfo, PROTOCOL, Packet, Touched};
+use super::packet::{FeatureLevel, Forwarded, LearnerInfo, Mark, PROTOCOL, Packet, Touched};
 use super::{Effect, Entry, Fault, FromLeader, beginning_of, epoch_of};
 use crate::config::Role;
 use crate::id::{LinkId, ServerId, Zxid};
@@ -55,6 +55,9 @@ pub enum Want {
     Cheapest,
     /// A snapshot, because nothing on disk leads back to where a TRUNC pointed (design.md D17).
     Snapshot,
+    /// A snapshot, because the own tree is not what this leader's transactions make of it (design.md D8). If another
+    /// learner says the same of its own, the leader may be the one that is wrong, and nobody's tree is replaced.
+    Refill,
 }
 
 #[derive(Debug)]
@@ -208,7 +211,7 @@ impl Learner {
             server: Some(self.rules.me),
             protocol: PROTOCOL,
             config_version: self.rules.config_version,
-            level: self.rules.level,
+            mark: self.rules.level.map(|level| Mark { level, differs: self.want == Want::Refill }),
         };
         let accepted = self.epochs.accepted;
         self.send(
@@ -339,7 +342,7 @@ impl Learner {
     fn take(&mut self, now: Mono, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
         match self.stage {
             Stage::AwaitsLeaderInfo => match packet {
-                Packet::LeaderInfo { epoch, level } => self.on_leader_info(now, epoch, level, out),
+                Packet::LeaderInfo { epoch, mark } => self.on_leader_info(now, epoch, mark, out),
                 other => Err(unexpected(&other, "LEADERINFO")),
             },
             Stage::AwaitsPlan => self.on_plan(now, packet, out),
@@ -365,14 +368,17 @@ impl Learner {
         &mut self,
         now: Mono,
         epoch: i64,
-        level: Option<FeatureLevel>,
+        mark: Option<Mark>,
         out: &mut Vec<Effect>,
     ) -> Result<(), Fault> {
         let Epochs { accepted, current, .. } = self.epochs;
         if epoch < accepted {
             return Err(Fault::Protocol(format!("the leader's epoch {epoch} is less than accepted epoch {accepted}")));
         }
-        self.leader_level = level;
+        self.leader_level = mark.map(|mark| mark.level);
+        if self.want == Want::Refill && mark.is_some_and(|mark| mark.differs) {
+            self.want = Want::Cheapest;
+        }
         self.epoch = epoch;
         if epoch > accepted {
             self.enter(now, Stage::SavesAccepted { current });
@@ -392,7 +398,7 @@ impl Learner {
         self.sync_began = Some(now);
         let word = match self.want {
             Want::Cheapest => Packet::AckEpoch { last: self.last, current },
-            Want::Snapshot => Packet::AckEpoch { last: Zxid::ZERO, current: None },
+            Want::Snapshot | Want::Refill => Packet::AckEpoch { last: Zxid::ZERO, current: None },
         };
         self.send(word, out);
     }
@@ -401,7 +407,7 @@ impl Learner {
         match (packet, self.want) {
             (Packet::Diff { .. }, Want::Cheapest) => self.begin_sync(now, self.last),
             // Behind nothing stands everything.
-            (Packet::Diff { .. }, Want::Snapshot) => self.truncate(now, Zxid::ZERO, out),
+            (Packet::Diff { .. }, Want::Snapshot | Want::Refill) => self.truncate(now, Zxid::ZERO, out),
             (Packet::Trunc { zxid }, _) if zxid > self.last => {
                 return Err(Fault::Protocol(format!("TRUNC to {zxid}, but the log ends with {}", self.last)));
             }

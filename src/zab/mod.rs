@@ -117,6 +117,11 @@ pub enum Effect {
         message: FromLearner,
     },
     FromLeader(FromLeader),
+    /// More than one learner has another tree than this leader's transactions make: who of them is wrong, an operator
+    /// has to find out (design.md D8).
+    Disputed {
+        by: Vec<ServerId>,
+    },
     /// The role is over: its links are closed, and an election follows.
     Failed(Fault),
 }

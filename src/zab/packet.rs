@@ -29,7 +29,7 @@ pub enum Packet {
     },
     LeaderInfo {
         epoch: i64,
-        level: Option<FeatureLevel>,
+        mark: Option<Mark>,
     },
     /// `current` is `None` if the epoch had been accepted before: then the learner is not counted.
     AckEpoch {
@@ -136,11 +136,19 @@ pub struct LearnerInfo {
     /// 0x10000 for all that speak this protocol.
     pub protocol: i32,
     pub config_version: i64,
-    /// What only a zooid says (design.md D16); Java ignores what stands behind its own fields.
-    pub level: Option<FeatureLevel>,
+    pub mark: Option<Mark>,
 }
 
-/// What a zooid says it can do, behind four bytes that say it is one.
+/// What only a zooid says (design.md D16); Java ignores what stands behind its own fields.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark {
+    pub level: FeatureLevel,
+    /// Of a learner: its tree is not what this leader's transactions make of it. Of a leader: another of its learners
+    /// has said so lately.
+    pub differs: bool,
+}
+
+/// What a zooid can do.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct FeatureLevel(pub u32);
 
@@ -197,9 +205,11 @@ pub const PROTOCOL: i32 = 0x1_0000;
 const OLDEST_PROTOCOL: i32 = 1;
 const NO_ZXID: i64 = -1;
 
-/// "I am a zooid", in front of a [`FeatureLevel`].
+/// "I am a zooid", in front of the rest of a [`Mark`].
 const MARK: [u8; 4] = *b"zooi";
 const MARK_LEN: usize = 8;
+/// In the four bytes behind that, beside the feature level.
+const DIFFERS: u32 = 1 << 31;
 /// Java's part of [`LearnerInfo`].
 const LEARNER_INFO_LEN: usize = 20;
 const TOUCHED_LEN: usize = 12;
@@ -213,39 +223,41 @@ impl FeatureLevel {
     pub fn are_cumulative(one: Option<Self>, other: Option<Self>) -> bool {
         one.min(other) >= Some(Self::CUMULATIVE)
     }
+}
 
-    fn write(level: Option<Self>, out: &mut BytesMut) {
-        if let Some(Self(level)) = level {
+impl Mark {
+    fn write(mark: Option<Self>, out: &mut BytesMut) {
+        if let Some(Self { level, differs }) = mark {
             out.put_slice(&MARK);
-            out.put_u32(level);
+            out.put_u32(level.0 | if differs { DIFFERS } else { 0 });
         }
     }
 
     /// Behind what Java reads there may be anything, which is then no mark.
     fn read(rest: &[u8]) -> Option<Self> {
-        let mark = rest.first_chunk::<MARK_LEN>()?;
-        let level = mark.strip_prefix(&MARK)?;
-        level.try_into().ok().map(|level| Self(u32::from_be_bytes(level)))
+        let (word, rest) = rest.split_first_chunk::<4>()?;
+        let said = u32::from_be_bytes(*rest.first_chunk()?);
+        (*word == MARK).then_some(Self { level: FeatureLevel(said & !DIFFERS), differs: said & DIFFERS != 0 })
     }
 
-    const fn len(level: Option<Self>) -> usize {
-        if level.is_some() { MARK_LEN } else { 0 }
+    const fn len(mark: Option<Self>) -> usize {
+        if mark.is_some() { MARK_LEN } else { 0 }
     }
 }
 
 impl LearnerInfo {
     fn write(&self, out: &mut BytesMut) {
         let Some(server) = self.server else { return out.put_i32(-1) };
-        out.put_i32((LEARNER_INFO_LEN + FeatureLevel::len(self.level)) as i32);
+        out.put_i32((LEARNER_INFO_LEN + Mark::len(self.mark)) as i32);
         out.put_i64(server);
         out.put_i32(self.protocol);
         out.put_i64(self.config_version);
-        FeatureLevel::write(self.level, out);
+        Mark::write(self.mark, out);
     }
 
     /// Older learners send a part of it, or null.
     fn read(data: Option<Bytes>) -> Result<Self, DecodeError> {
-        let mut info = Self { server: None, protocol: OLDEST_PROTOCOL, config_version: 0, level: None };
+        let mut info = Self { server: None, protocol: OLDEST_PROTOCOL, config_version: 0, mark: None };
         let Some(data) = data else { return Ok(info) };
         let mut r = Reader::new(data);
         info.server = Some(r.long("a learner's server id")?);
@@ -254,7 +266,7 @@ impl LearnerInfo {
         }
         if r.remaining() >= 8 {
             info.config_version = r.long("a learner's config version")?;
-            info.level = FeatureLevel::read(&r.rest());
+            info.mark = Mark::read(&r.rest());
         }
         Ok(info)
     }
@@ -328,11 +340,11 @@ impl Packet {
                 info.write(out);
                 put_null(out);
             }
-            Self::LeaderInfo { epoch, level } => {
+            Self::LeaderInfo { epoch, mark } => {
                 put_head(out, op::LEADER_INFO, epoch << 32);
-                put_len(out, 4 + FeatureLevel::len(*level));
+                put_len(out, 4 + Mark::len(*mark));
                 out.put_i32(PROTOCOL);
-                FeatureLevel::write(*level, out);
+                Mark::write(*mark, out);
                 put_null(out);
             }
             Self::AckEpoch { last, current } => {
@@ -535,7 +547,7 @@ fn decode(side: Side, op: i32, zxid: Zxid, data: Option<Bytes>, identities: Byte
             let mut r = reader("the leader's protocol")?;
             // Java writes the protocol down and looks at it no more.
             r.int("the leader's protocol")?;
-            Packet::LeaderInfo { epoch, level: FeatureLevel::read(&r.rest()) }
+            Packet::LeaderInfo { epoch, mark: Mark::read(&r.rest()) }
         }
         (op::ACK_EPOCH, _) => {
             let current = reader("the current epoch")?.int("the current epoch")?;
@@ -591,7 +603,7 @@ mod tests {
         let txn = |hex: &str| Bytes::from(bytes(hex));
         let proposal = |counter, hex: &str| Packet::Proposal { zxid: zxid(counter), txn: txn(hex) };
         let commit = |counter| Packet::Commit { zxid: zxid(counter) };
-        let info = LearnerInfo { server: Some(3), protocol: PROTOCOL, config_version: 0, level: None };
+        let info = LearnerInfo { server: Some(3), protocol: PROTOCOL, config_version: 0, mark: None };
         let request = |cxid, op, body: &str, identities| {
             Packet::Request(Forwarded { session: SESSION, cxid, op, body: txn(body), identities })
         };
@@ -606,7 +618,7 @@ mod tests {
             (
                 Learner,
                 "00000011 0000000100000000 00000004 00010000 ffffffff".to_owned(),
-                Packet::LeaderInfo { epoch: 1, level: None },
+                Packet::LeaderInfo { epoch: 1, mark: None },
             ),
             (
                 Leader,
@@ -684,14 +696,14 @@ mod tests {
     fn others() -> Vec<(Side, Packet)> {
         use Side::{Leader, Learner};
         let zxid = Zxid::new(2, 3);
-        let level = Some(FeatureLevel(7));
-        let info = |server, protocol, level| LearnerInfo { server, protocol, config_version: 0x1_0000_0008, level };
-        let null = LearnerInfo { server: None, protocol: OLDEST_PROTOCOL, config_version: 0, level: None };
+        let mark = Some(Mark { level: FeatureLevel(7), differs: true });
+        let info = |server, protocol, mark| LearnerInfo { server, protocol, config_version: 0x1_0000_0008, mark };
+        let null = LearnerInfo { server: None, protocol: OLDEST_PROTOCOL, config_version: 0, mark: None };
         vec![
-            (Leader, Packet::FollowerInfo { accepted: 0x7fff_ffff, info: info(Some(-1), PROTOCOL, level) }),
+            (Leader, Packet::FollowerInfo { accepted: 0x7fff_ffff, info: info(Some(-1), PROTOCOL, mark) }),
             (Leader, Packet::FollowerInfo { accepted: -1, info: null }),
             (Leader, Packet::ObserverInfo { accepted: 0, info: info(Some(255), OLDEST_PROTOCOL, None) }),
-            (Learner, Packet::LeaderInfo { epoch: 3, level }),
+            (Learner, Packet::LeaderInfo { epoch: 3, mark }),
             (Leader, Packet::AckEpoch { last: Zxid(-1), current: Some(2) }),
             (Learner, Packet::Trunc { zxid }),
             (Learner, Packet::Inform { zxid, txn: Bytes::from_static(b"txn") }),
@@ -880,19 +892,22 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let full = LearnerInfo { server: Some(3), protocol: PROTOCOL, config_version: 9, level: None };
+        let full = LearnerInfo { server: Some(3), protocol: PROTOCOL, config_version: 9, mark: None };
         let java = "0000000000000003 00010000 0000000000000009";
         assert_eq!(info(&java[..16]), LearnerInfo { protocol: OLDEST_PROTOCOL, config_version: 0, ..full });
         assert_eq!(info(&java[..25]), LearnerInfo { config_version: 0, ..full });
         assert_eq!(info(java), full);
-        let marked = LearnerInfo { level: Some(FeatureLevel(2)), ..full };
+        let mark = Mark { level: FeatureLevel(2), differs: false };
+        let marked = LearnerInfo { mark: Some(mark), ..full };
+        let differs = LearnerInfo { mark: Some(Mark { differs: true, ..mark }), ..full };
+        assert_eq!(info(&format!("{java} 7a6f6f69 80000002")), differs);
         assert_eq!(info(&format!("{java} 7a6f6f69 00000002")), marked);
         assert_eq!(info(&format!("{java} 7a6f6f69 00000002 00")), marked);
         assert_eq!(info(&format!("{java} 7a6f6f6a 00000002")), full);
         assert_eq!(info(&format!("{java} 7a6f6f69 000000")), full);
         let zooid = written(&Packet::ObserverInfo { accepted: 1, info: marked });
         assert_eq!(zooid, bytes(&format!("00000010 0000000100000000 0000001c {java} 7a6f6f69 00000002 ffffffff")));
-        let leader = written(&Packet::LeaderInfo { epoch: 1, level: Some(FeatureLevel(2)) });
+        let leader = written(&Packet::LeaderInfo { epoch: 1, mark: Some(mark) });
         assert_eq!(leader, bytes("00000011 0000000100000000 0000000c 00010000 7a6f6f69 00000002 ffffffff"));
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::history::History;
 use super::super::leader::{Leader, LeaderRules};
-use super::super::packet::{FeatureLevel, Forwarded, LearnerInfo, Packet, Touched};
+use super::super::packet::{FeatureLevel, Forwarded, LearnerInfo, Mark, Packet, Touched};
 use super::super::{Effect, Entry};
 use super::show::{self, entry, info, membership, z};
 use crate::id::{LinkId, Zxid};
@@ -474,13 +474,35 @@ fn a_quorum_commits_in_order() {
     assert_eq!(bench.ack(2, z(2, 4)), ["2 COMMIT 2:4", "3 COMMIT 2:4", "4 INFORM 2:4", "committed 2:4"]);
 }
 
+// design.md D8: two that differ may be right, and the leader wrong.
+#[test]
+fn the_second_learner_that_differs_is_told_of_the_first() {
+    let level = FeatureLevel::CUMULATIVE;
+    let mut bench = Bench::serving_by(LeaderRules { level: Some(level), ..rules(3, 2) }, Zxid::ZERO, &[]);
+    let join = |bench: &mut Bench, link: u64, server, differs| {
+        let info = LearnerInfo { mark: Some(Mark { level, differs }), ..info(server) };
+        bench.leader.on_link(bench.now, LinkId(link));
+        let said = bench.hear(link, Packet::FollowerInfo { accepted: 1, info });
+        said.into_iter().filter(|said| said.contains("LEADERINFO") || said.contains("disputed")).collect::<Vec<_>>()
+    };
+    // Once, or twice the same, is its own affair.
+    assert_eq!(join(&mut bench, 10, 2, true), ["10 LEADERINFO 2"]);
+    assert_eq!(join(&mut bench, 11, 2, true), ["11 LEADERINFO 2"]);
+    assert_eq!(join(&mut bench, 12, 3, true), ["disputed by [2, 3]", "12 LEADERINFO 2 differs"]);
+    // An hour later it is the first again.
+    bench.now += 3_600_000;
+    assert_eq!(join(&mut bench, 13, 3, true), ["13 LEADERINFO 2"]);
+    // Who does not differ has nothing to do with it.
+    assert_eq!(join(&mut bench, 14, 2, false), ["14 LEADERINFO 2 differs"]);
+}
+
 // design.md D16: a batch has one COMMIT for those who know that it stands for all, one for each transaction for others.
 #[test]
 fn a_commit_stands_for_all_before_it_among_equals() {
     let level = Some(FeatureLevel::CUMULATIVE);
     let mut bench = Bench::serving_by(LeaderRules { level, ..rules(3, 2) }, Zxid::ZERO, &[]);
     bench.leader.on_link(bench.now, LinkId(3));
-    let info = LearnerInfo { level, ..info(3) };
+    let info = LearnerInfo { mark: level.map(|level| Mark { level, differs: false }), ..info(3) };
     bench.hear(3, Packet::FollowerInfo { accepted: 1, info });
     bench.hear(3, Packet::AckEpoch { last: Zxid::ZERO, current: None });
     assert_eq!(bench.ack(3, z(2, 0)), ["3 UPTODATE"]);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::Effect;
 use super::super::learner::{Learner, LearnerRules, Want};
-use super::super::packet::{FeatureLevel, Forwarded, Packet, Touched};
+use super::super::packet::{FeatureLevel, Forwarded, Mark, Packet, Touched};
 use super::show::{self, commit, inform, proposal, z};
 use crate::config::Role;
 use crate::id::{LinkId, Zxid};
@@ -45,7 +45,7 @@ impl Bench {
     fn registered(role: Role, last: Zxid, want: Want) -> Self {
         let mut bench = Self::new(role, last, want);
         bench.connected();
-        assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 2, level: None }), ["save accepted 2"]);
+        assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 2, mark: None }), ["save accepted 2"]);
         bench.saved(EpochFile::Accepted, 2);
         bench
     }
@@ -127,17 +127,17 @@ fn new_leader() -> Packet {
 fn a_promise_is_on_disk_before_it_is_given() {
     let mut bench = Bench::new(Role::Participant, z(1, 3), Want::Cheapest);
     assert_eq!(bench.connected(), ["1 FOLLOWERINFO 1"]);
-    assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 4, level: None }), ["save accepted 4"]);
+    assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 4, mark: None }), ["save accepted 4"]);
     assert_eq!(bench.saved(EpochFile::Accepted, 4), ["1 ACKEPOCH 1:3 of 1"]);
     assert_eq!(bench.learner.epoch(), 4);
 
     // An epoch that was accepted before is not acknowledged twice; one below is refused.
     let mut bench = Bench::new(Role::Observer, z(1, 3), Want::Cheapest);
     assert_eq!(bench.connected(), ["1 OBSERVERINFO 1"]);
-    assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 1, level: None }), ["1 ACKEPOCH 1:3 again"]);
+    assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 1, mark: None }), ["1 ACKEPOCH 1:3 again"]);
     let mut bench = Bench::new(Role::Participant, z(1, 3), Want::Cheapest);
     bench.connected();
-    let said = bench.hear(Packet::LeaderInfo { epoch: 0, level: None });
+    let said = bench.hear(Packet::LeaderInfo { epoch: 0, mark: None });
     Bench::died(&said, "the leader's epoch 0 is less than accepted epoch 1");
     assert_eq!(bench.learner.next_deadline(), None);
 }
@@ -189,7 +189,7 @@ fn an_epoch_is_saved_once() {
     };
     bench.learner = Learner::new(rules, 0, 1, LinkId(1), epochs, z(2, 3), Want::Cheapest, &mut bench.out);
     bench.connected();
-    assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 2, level: None }), ["1 ACKEPOCH 2:3 again"]);
+    assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 2, mark: None }), ["1 ACKEPOCH 2:3 again"]);
     assert_eq!(bench.hear_all([Packet::Diff { zxid: z(2, 4) }, proposal(z(2, 4)), commit(z(2, 4))]), ["append 2:4"]);
     assert_eq!(bench.hear(new_leader()), NOTHING);
     assert_eq!(bench.durable(z(2, 4)), ["1 ACK 2:0"]);
@@ -227,7 +227,7 @@ fn what_nothing_leads_back_to_is_asked_for_as_a_snapshot() {
     }
     let mut bench = Bench::new(Role::Participant, z(1, 9), Want::Snapshot);
     bench.connected();
-    bench.hear(Packet::LeaderInfo { epoch: 2, level: None });
+    bench.hear(Packet::LeaderInfo { epoch: 2, mark: None });
     assert_eq!(bench.saved(EpochFile::Accepted, 2), ["1 ACKEPOCH 0:0 again"]);
     assert_eq!(bench.hear(Packet::Snap { zxid: z(1, 7) }), NOTHING);
     // A leader that has everything from the beginning may send that instead.
@@ -235,6 +235,21 @@ fn what_nothing_leads_back_to_is_asked_for_as_a_snapshot() {
     assert_eq!(bench.hear(Packet::Diff { zxid: z(1, 1) }), ["truncate 0:0"]);
     assert_eq!(bench.hear_all([proposal(z(1, 1)), commit(z(1, 1))]), NOTHING);
     assert_eq!(bench.truncated(Some(Zxid::ZERO)), ["append 1:1"]);
+}
+
+// design.md D8.
+#[test]
+fn a_tree_that_differs_is_replaced_unless_others_differ_too() {
+    for (differs, want) in [(false, "1 ACKEPOCH 0:0 again"), (true, "1 ACKEPOCH 1:9 of 1")] {
+        let mut bench = Bench::new(Role::Participant, z(1, 9), Want::Refill);
+        bench.learner.on_connected(0, &mut bench.out);
+        let [Effect::Send { packet: Packet::FollowerInfo { info, .. }, .. }] = &bench.out[..] else { panic!() };
+        let mark = Mark { level: FeatureLevel::CUMULATIVE, differs: true };
+        assert_eq!(info.mark, Some(mark));
+        bench.took();
+        bench.hear(Packet::LeaderInfo { epoch: 2, mark: Some(Mark { differs, ..mark }) });
+        assert_eq!(bench.saved(EpochFile::Accepted, 2), [want]);
+    }
 }
 
 // 42; 5.7, H13.
@@ -406,7 +421,8 @@ fn a_batch_is_acknowledged_and_committed_as_one_among_equals() {
     for level in [None, Some(FeatureLevel(0)), equals] {
         let mut bench = Bench::new(Role::Participant, z(1, 1), Want::Cheapest);
         bench.connected();
-        bench.hear(Packet::LeaderInfo { epoch: 2, level });
+        let mark = level.map(|level| Mark { level, differs: false });
+        bench.hear(Packet::LeaderInfo { epoch: 2, mark });
         bench.saved(EpochFile::Accepted, 2);
         bench.hear(Packet::Diff { zxid: z(1, 1) });
         bench.hear(new_leader());

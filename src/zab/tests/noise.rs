@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::history::History;
 use super::super::leader::{Leader, LeaderRules};
 use super::super::learner::{Learner, LearnerRules, Want};
-use super::super::packet::{LearnerInfo, Packet};
+use super::super::packet::{FeatureLevel, LearnerInfo, Mark, Packet};
 use super::super::{Effect, Entry};
 use super::seeds::Random;
 use super::show::membership;
@@ -34,12 +34,17 @@ fn epoch(random: &mut Random) -> i64 {
     }
 }
 
+fn mark(random: &mut Random) -> Option<Mark> {
+    let mark = Mark { level: FeatureLevel(random.below(3) as u32), differs: random.one_in(2) };
+    random.one_in(4).then_some(mark)
+}
+
 fn packet(random: &mut Random) -> Packet {
     let info = LearnerInfo {
         server: (!random.one_in(20)).then(|| random.below(6) as i64),
         protocol: if random.one_in(20) { 1 } else { 0x10000 },
         config_version: i64::from(random.one_in(50)),
-        level: None,
+        mark: mark(random),
     };
     let txn = Bytes::from_static(b"txn");
     let touched = (!random.one_in(10)).then(Vec::new);
@@ -48,7 +53,7 @@ fn packet(random: &mut Random) -> Packet {
     match random.below(24) {
         0..=2 => Packet::FollowerInfo { accepted: epoch(random), info },
         3 => Packet::ObserverInfo { accepted: epoch(random), info },
-        4 => Packet::LeaderInfo { epoch: epoch(random), level: None },
+        4 => Packet::LeaderInfo { epoch: epoch(random), mark: mark(random) },
         5 | 6 => Packet::AckEpoch { last: zxid, current },
         7 => Packet::Diff { zxid },
         8 => Packet::Trunc { zxid },
@@ -125,7 +130,7 @@ fn a_leader_survives_any_packets() {
                         server: Some(link.0 as i64 + 1),
                         protocol: 0x10000,
                         config_version: 0,
-                        level: None,
+                        mark: None,
                     };
                     let word = match said {
                         0 => Packet::FollowerInfo { accepted: 1, info },
@@ -211,7 +216,7 @@ fn a_learner_survives_any_packets() {
             }
             let next = Zxid(learner.last().0.wrapping_add(1));
             let (word, then) = match (step, random.below(5)) {
-                (0, _) => (Packet::LeaderInfo { epoch: 2, level: None }, 1),
+                (0, _) => (Packet::LeaderInfo { epoch: 2, mark: None }, 1),
                 (1, 0) => (Packet::Trunc { zxid: Zxid::new(1, 1) }, 2),
                 (1, 1) => (Packet::Snap { zxid: zxid(&mut random) }, 2),
                 (1, _) => (Packet::Diff { zxid: next }, 2),

@@ -463,6 +463,8 @@ impl World {
                 });
             }
             Effect::FromLeader(_) => {}
+            // Nobody's tree is looked at here.
+            Effect::Disputed { .. } => unreachable!("no learner says that its tree differs"),
             Effect::Failed(fault) => {
                 if matches!(fault, Fault::Protocol(_) | Fault::Unexpected { .. }) {
                     self.see("fault");

@@ -28,7 +28,7 @@ pub fn entry(zxid: Zxid) -> Entry {
 }
 
 pub fn info(server: i64) -> LearnerInfo {
-    LearnerInfo { server: Some(server), protocol: PROTOCOL, config_version: 0, level: None }
+    LearnerInfo { server: Some(server), protocol: PROTOCOL, config_version: 0, mark: None }
 }
 
 pub fn proposal(zxid: Zxid) -> Packet {
@@ -52,7 +52,10 @@ pub fn packet(packet: &Packet) -> String {
     let kind = packet.name();
     match packet {
         Packet::FollowerInfo { accepted, .. } | Packet::ObserverInfo { accepted, .. } => format!("{kind} {accepted}"),
-        Packet::LeaderInfo { epoch, .. } => format!("{kind} {epoch}"),
+        Packet::LeaderInfo { epoch, mark } => {
+            let differs = if mark.is_some_and(|mark| mark.differs) { " differs" } else { "" };
+            format!("{kind} {epoch}{differs}")
+        }
         Packet::AckEpoch { last, current: Some(current) } => format!("{kind} {} of {current}", name(*last)),
         Packet::AckEpoch { last, current: None } => format!("{kind} {} again", name(*last)),
         Packet::NewLeader { zxid, config } => {
@@ -105,6 +108,7 @@ pub fn effect(effect: &Effect) -> String {
             FromLeader::Ping { zxid } => format!("ping {}", name(*zxid)),
             FromLeader::Config { .. } => "members".to_owned(),
         },
+        Effect::Disputed { by } => format!("disputed by {by:?}"),
         Effect::Failed(fault) => format!("failed: {fault}"),
     }
 }
