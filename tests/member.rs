@@ -290,7 +290,11 @@ impl<'a> Member<'a> {
             let id = job.write(&self.world.snap, Pace::Hurried).map_err(|_| Stopped)?;
             self.keeper.finish_snapshot(&self.world.image, &self.world.snap, id).map_err(|_| Stopped)?;
         }
-        let purged = self.purger.purge(&self.world.log, &self.world.snap, 3).map_err(stopped)?;
+        let purged = self
+            .purger
+            .plan(&self.world.log, &self.world.snap, 3)
+            .and_then(|plan| plan.carry_out(&self.world.log, &self.world.snap))
+            .map_err(stopped)?;
         assert_eq!(purged.kept_all, None);
         Ok(())
     }

@@ -13,7 +13,7 @@ use zooid::id::{SessionId, Zxid};
 use zooid::journal;
 use zooid::storage::epoch::{self, EpochFile, Epochs};
 use zooid::storage::image::{Keeper, Progress};
-use zooid::storage::purge::Purger;
+use zooid::storage::purge::{Purged, Purger};
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
     ForceSync, Image, LogOptions, LogWriter, Notice, Options, Pace, Recovered, Refusal, StorageError, Trunc, recover,
@@ -171,6 +171,11 @@ fn grown() -> World {
     world
 }
 
+fn purge(world: &World, retain: usize) -> Purged {
+    let plan = Purger::default().plan(&world.log, &world.snap, retain).unwrap();
+    plan.carry_out(&world.log, &world.snap).unwrap()
+}
+
 // 88
 #[test]
 fn a_purge_keeps_what_the_retained_snapshots_need_and_every_unknown_name() {
@@ -179,7 +184,7 @@ fn a_purge_keeps_what_the_retained_snapshots_need_and_every_unknown_name() {
         let disk = if name.starts_with("snap") { &world.snap } else { &world.log };
         disk.put(name, b"x");
     }
-    let purged = Purger::default().purge(&world.log, &world.snap, 1).unwrap();
+    let purged = purge(&world, 1);
     assert_eq!(purged.removed, ["snapshot.0", "snapshot.a", "snapshot.14", "log.1", "log.b"]);
     assert_eq!(world.snap.names(), ["snapshot.1.tmp", "snapshot.1e", "snapshot.28", "snapshot.32", "snapshot.zz"]);
     assert_eq!(
@@ -199,10 +204,21 @@ fn a_snapshot_that_does_not_read_is_not_counted() {
     for name in ["snapshot.32", "snapshot.28"] {
         world.snap.edit(name, |file| file[300] ^= 1);
     }
-    let purged = Purger::default().purge(&world.log, &world.snap, 3).unwrap();
+    let purged = purge(&world, 3);
     assert_eq!(purged.unusable.len(), 2);
     assert_eq!(purged.removed, ["snapshot.0"]);
     assert_eq!(open(&world).unwrap().last_zxid, Zxid(50));
+}
+
+#[test]
+fn nothing_goes_once_the_oldest_that_was_to_stay_is_gone() {
+    let world = grown();
+    let plan = Purger::default().plan(&world.log, &world.snap, 3).unwrap();
+    world.snap.delete("snapshot.1e");
+    let (logs, snapshots) = (world.log.names(), world.snap.names());
+    let purged = plan.carry_out(&world.log, &world.snap).unwrap();
+    assert!(purged.kept_all.is_some() && purged.removed.is_empty(), "{purged:?}");
+    assert_eq!((world.log.names(), world.snap.names()), (logs, snapshots));
 }
 
 #[test]
@@ -214,7 +230,7 @@ fn a_log_with_a_gap_is_not_purged() {
         file.extend_from_slice(&records(0x33..=0x34, b"x"));
         file
     });
-    let purged = Purger::default().purge(&world.log, &world.snap, 3).unwrap();
+    let purged = purge(&world, 3);
     assert!(purged.kept_all.is_some() && purged.removed.is_empty(), "{purged:?}");
 }
 

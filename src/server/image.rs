@@ -19,9 +19,9 @@ use crate::disk::FileDisk;
 use crate::id::{LinkId, Zxid};
 use crate::priority::yield_to_requests;
 use crate::storage::image::{Capture, Keeper, Meta, Progress, meta};
-use crate::storage::purge::Purger;
+use crate::storage::purge::{Plan, Purger};
 use crate::storage::schedule::SnapshotSchedule;
-use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId, discard_snapshot};
+use crate::storage::{DiskError, Image, ImageError, Pace, SnapshotId, StorageError, discard_snapshot};
 use crate::tree::snapshot::Compression;
 
 /// What others want of the image's thread.
@@ -42,7 +42,7 @@ pub enum ImageJob {
 #[derive(Default)]
 pub struct ImageDesk {
     jobs: Mutex<Vec<ImageJob>>,
-    /// Held while the tree is captured, and while snapshots get their names or are purged: what they are of is
+    /// Held while the tree is captured, and while snapshots get their names or are removed: what they are of is
     /// not replaced meanwhile.
     gate: Mutex<()>,
     is_staffed: AtomicBool,
@@ -102,6 +102,19 @@ struct Writing {
     given_up: Arc<AtomicBool>,
 }
 
+/// What may go is found out on a thread of its own, because everything that is to stay is read for it. Only the removal
+/// keeps others out.
+enum Purge {
+    Rests,
+    /// A snapshot is written first, so that the oldest that stays is as new as can be.
+    AwaitsSnapshot,
+    Plans {
+        thread: JoinHandle<(Purger, Result<Plan, StorageError>)>,
+        /// The tree or the end of the log is not what it was when this began.
+        is_void: bool,
+    },
+}
+
 /// What was captured so far is void.
 struct OtherTree;
 
@@ -114,8 +127,7 @@ pub struct ImageTask<I: Image> {
     upkeep: Upkeep,
     purger: Purger,
     purged_at: Option<Instant>,
-    /// A purge is under way, and waits for its snapshot.
-    purging: bool,
+    purge: Purge,
     writing: Option<Writing>,
     /// What was logged when the schedule was last told.
     logged_txns: u64,
@@ -135,7 +147,7 @@ where
             upkeep,
             purger,
             purged_at: None,
-            purging: false,
+            purge: Purge::Rests,
             writing: None,
             logged_txns: 0,
             logged_bytes: 0,
@@ -206,7 +218,15 @@ where
             }
             self.upkeep.schedule.on_snapshot(0);
         }
-        self.purging = false;
+        self.give_up_purge();
+    }
+
+    /// What was found out about the files holds no longer. The purge begins again.
+    fn give_up_purge(&mut self) {
+        match &mut self.purge {
+            Purge::Plans { is_void, .. } => *is_void = true,
+            rests => *rests = Purge::Rests,
+        }
     }
 
     /// A snapshot that is complete and is to have no name. It may take up the very room that was missing.
@@ -222,7 +242,10 @@ where
         for job in shared.image.take() {
             match job {
                 ImageJob::Send(link) => wanted.push(link),
-                ImageJob::Truncated(last) => self.keeper.on_truncated(last),
+                ImageJob::Truncated(last) => {
+                    self.keeper.on_truncated(last);
+                    self.give_up_purge();
+                }
                 ImageJob::Reloaded(keeper) => {
                     self.give_up_snapshot();
                     self.keeper = keeper;
@@ -270,27 +293,52 @@ where
         self.upkeep.schedule.on_snapshot(0);
     }
 
-    /// Purges when it is time. A snapshot is written before, so that the oldest that stays is as new as can
-    /// be; without an image it is as new as it is.
+    /// Purges when it is time. Without an image no snapshot is written before.
     fn purge_if_due(&mut self, queue: Option<&LogQueue>) {
         let Some(every) = self.upkeep.purge_every else { return };
-        if self.purged_at.is_some_and(|at| at.elapsed() < every) {
-            return;
-        }
-        if !self.purging {
-            self.purging = true;
+        if matches!(self.purge, Purge::Rests) && self.purged_at.is_none_or(|at| at.elapsed() >= every) {
             info!("Purge task started.");
             if let Some(queue) = queue.filter(|_| self.upkeep.schedule.is_due_before_purge()) {
                 self.begin_snapshot(queue);
             }
+            self.purge = Purge::AwaitsSnapshot;
         }
-        if self.writing.is_some() {
-            return;
+        if matches!(self.purge, Purge::AwaitsSnapshot) && self.writing.is_none() {
+            self.plan_purge();
         }
-        self.purging = false;
-        self.purged_at = Some(Instant::now());
+        if matches!(&self.purge, Purge::Plans { thread, .. } if thread.is_finished())
+            && let Purge::Plans { thread, is_void } = std::mem::replace(&mut self.purge, Purge::Rests)
+        {
+            let (purger, plan) = thread.join().expect("planning a purge does not panic");
+            self.purger = purger;
+            if !is_void {
+                self.purged_at = Some(Instant::now());
+                self.remove_old(plan);
+            }
+        }
+    }
+
+    fn plan_purge(&mut self) {
         let Upkeep { logs, snapshots, retain, .. } = &self.upkeep;
-        match self.purger.purge(logs, snapshots, *retain) {
+        let (logs, snapshots, retain) = (logs.clone(), snapshots.clone(), *retain);
+        let mut purger = std::mem::take(&mut self.purger);
+        let plan = move || {
+            let plan = purger.plan(&logs, &snapshots, retain);
+            (purger, plan)
+        };
+        self.purge = match thread::Builder::new().name("zooid-purge".to_owned()).spawn(plan) {
+            Ok(thread) => Purge::Plans { thread, is_void: false },
+            Err(error) => {
+                warn!("nothing was purged: {error}");
+                self.purged_at = Some(Instant::now());
+                Purge::Rests
+            }
+        };
+    }
+
+    fn remove_old(&self, plan: Result<Plan, StorageError>) {
+        let Upkeep { logs, snapshots, .. } = &self.upkeep;
+        match plan.and_then(|plan| plan.carry_out(logs, snapshots)) {
             Ok(purged) => {
                 for name in &purged.removed {
                     info!("Removing file: {name}");

@@ -13,10 +13,20 @@ use super::{Disk, StorageError};
 /// Smaller values are raised to this (`autopurge.snapRetainCount`).
 pub const RETAIN_MIN: usize = 3;
 
-/// Purges, and remembers which snapshots it has read, so that each is read once.
+/// Finds out what may go, and remembers which snapshots it has read, so that each is read once.
 #[derive(Default)]
 pub struct Purger {
     verified: Vec<SnapshotId>,
+}
+
+/// What may go, as long as nothing but the end of the log changes: what a TRUNC or a SNAP leaves has to be looked at anew.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Without it nothing may go.
+    oldest: Option<SnapshotId>,
+    old_snapshots: Vec<SnapshotName>,
+    old_logs: Vec<LogName>,
+    purged: Purged,
 }
 
 /// What a purge has done.
@@ -32,30 +42,29 @@ pub struct Purged {
 
 impl Purger {
     /// Keeps the newest `retain` usable snapshots, the log from the oldest of them on, and everything that
-    /// this server does not know by name.
-    pub fn purge<D: Disk>(&mut self, log: &D, snap: &D, retain: usize) -> Result<Purged, StorageError> {
-        let mut purged = Purged::default();
+    /// this server does not know by name. Reads all of what is to stay, which may be much.
+    pub fn plan<D: Disk>(&mut self, log: &D, snap: &D, retain: usize) -> Result<Plan, StorageError> {
+        let mut plan = Plan::default();
         let all = snapshots::list(snap)?;
-        let Some(oldest) = self.oldest_kept(snap, &all, retain.max(RETAIN_MIN), &mut purged)? else {
-            return Ok(purged);
+        let Some(oldest) = self.oldest_kept(snap, &all, retain.max(RETAIN_MIN), &mut plan.purged)? else {
+            return Ok(plan);
         };
         let mut chain = Chain::new(log, None)?.while_written();
-        match chain.run(Start::Behind(oldest.zxid), &mut |_, _| Ok(())) {
+        match chain.run(Start::Behind(oldest.name.zxid), &mut |_, _| Ok(())) {
             Ok(()) => {}
             Err(StorageError::Refused(refusal)) => {
-                purged.kept_all = Some(refusal.to_string());
-                return Ok(purged);
+                plan.purged.kept_all = Some(refusal.to_string());
+                return Ok(plan);
             }
             Err(error) => return Err(error),
         }
+        plan.oldest = Some(oldest);
+        plan.old_snapshots = all.into_iter().filter(|name| name.zxid < oldest.name.zxid).collect();
         // The file that holds what follows the snapshot may be named before it.
-        let first_kept = chain.files().iter().rev().find(|file| file.0 <= oldest.zxid).copied();
-        let old_snapshots = all.iter().filter(|name| name.zxid < oldest.zxid).map(SnapshotName::to_string);
-        remove_all(snap, old_snapshots, &mut purged)?;
-        let Some(first_kept) = first_kept else { return Ok(purged) };
-        let old_logs = chain.files().iter().filter(|file| **file < first_kept).map(LogName::to_string);
-        remove_all(log, old_logs, &mut purged)?;
-        Ok(purged)
+        if let Some(first_kept) = chain.files().iter().rev().find(|file| file.0 <= oldest.name.zxid) {
+            plan.old_logs = chain.files().iter().filter(|file| *file < first_kept).copied().collect();
+        }
+        Ok(plan)
     }
 
     fn oldest_kept<D: Disk>(
@@ -64,7 +73,7 @@ impl Purger {
         all: &[SnapshotName],
         retain: usize,
         purged: &mut Purged,
-    ) -> Result<Option<SnapshotName>, StorageError> {
+    ) -> Result<Option<SnapshotId>, StorageError> {
         let mut kept = Vec::new();
         for name in all.iter().rev().copied() {
             let Some(id) = SnapshotId::of(snap, name)? else { continue };
@@ -79,9 +88,24 @@ impl Purger {
                 break;
             }
         }
-        let oldest = kept.last().map(|id| id.name);
+        let oldest = kept.last().copied();
         self.verified = kept;
         Ok(oldest)
+    }
+}
+
+impl Plan {
+    /// Removes what may go.
+    pub fn carry_out<D: Disk>(self, log: &D, snap: &D) -> Result<Purged, StorageError> {
+        let Self { oldest, old_snapshots, old_logs, mut purged } = self;
+        let Some(oldest) = oldest else { return Ok(purged) };
+        if SnapshotId::of(snap, oldest.name)? != Some(oldest) {
+            purged.kept_all = Some(format!("{} was there a moment ago, and is gone", oldest.name));
+            return Ok(purged);
+        }
+        remove_all(snap, old_snapshots.iter().map(SnapshotName::to_string), &mut purged)?;
+        remove_all(log, old_logs.iter().map(LogName::to_string), &mut purged)?;
+        Ok(purged)
     }
 }
 

@@ -29,7 +29,7 @@ use zooid::session::password;
 use zooid::storage::epoch::EpochFile;
 use zooid::storage::image::{Keeper, Progress, SnapshotFailure, meta, write_stream};
 use zooid::storage::member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
-use zooid::storage::purge::Purger;
+use zooid::storage::purge::{Plan, Purger};
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
     Durable, ForceSync, Image, LogOptions, LogWriter, Options, Pace, Position, Recovered, Replay, SnapshotId,
@@ -246,6 +246,8 @@ pub struct Process {
     wanted: Vec<LinkId>,
     saved: Option<Zxid>,
     purger: Purger,
+    /// What may be purged, unless the log or the tree turns into another one meanwhile.
+    purge: Option<Plan>,
     schedule: SnapshotSchedule,
     logged_bytes: u64,
     applied: u64,
@@ -349,6 +351,7 @@ impl Process {
             wanted: Vec::new(),
             saved: None,
             purger: Purger::default(),
+            purge: None,
             schedule,
             logged_bytes: 0,
             applied: 0,
@@ -1107,6 +1110,9 @@ impl Process {
         let now_ms = around.schedule.now() / MS;
         let image: &SimImage = &around.machine.image;
         for job in std::mem::take(&mut self.image_jobs) {
+            if !matches!(job, ImageJob::Send(_)) {
+                self.purge = None;
+            }
             match job {
                 ImageJob::Send(link) => self.wanted.push(link),
                 ImageJob::Truncated(last) => self.keeper.on_truncated(last),
@@ -1150,15 +1156,17 @@ impl Process {
         if self.schedule.is_due() {
             self.write_snapshot(around)?;
         }
+        if let Some(plan) = self.purge.take()
+            && let Ok(purged) = plan.carry_out(&around.machine.log, &around.machine.snap)
+        {
+            assert_eq!(purged.kept_all, None, "[PurgeSafe] server {}", self.host);
+        }
         if around.schedule.now() - self.purged_at >= self.rules.purge_every {
             self.purged_at = around.schedule.now();
             if self.schedule.is_due_before_purge() {
                 self.write_snapshot(around)?;
             }
-            let machine = around.machine;
-            if let Ok(purged) = self.purger.purge(&machine.log, &machine.snap, 3) {
-                assert_eq!(purged.kept_all, None, "[PurgeSafe] server {}", self.host);
-            }
+            self.purge = self.purger.plan(&around.machine.log, &around.machine.snap, 3).ok();
         }
         Ok(())
     }
