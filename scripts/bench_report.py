@@ -66,7 +66,7 @@ TARGETS = [
     Target("tail-10000000", "p99.9 on/off", None, "", "<= 1.5", "set p99.9, background work on/off"),
     Target("tail-10000000", "on: longest above the probe's ms", None, "", "<= 100", "longest stall above the disk's, ms"),
     Target("join", "until it serves ms", to_java, "<= 0.5", "<= 0.25", "until it serves"),
-    Target("join", "set p99.9 joining/three", None, "<= 1.5"),
+    Target("join", "set p99.9 joining/not", None, "<= 1.5"),
     Target("znodes-1000000", "resident MB", None, "<= 300", "<= 220"),
     Target("znodes-1000000", "restart ms", to_java, "<= 0.25", "", "restart"),
     Target("znodes-1000000", "restart ms", None, "<= 1000", "<= 300"),

@@ -124,6 +124,14 @@ class Server:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
 
+    def empty(self):
+        """As it was before its first start."""
+        self.kill()
+        self.process = None
+        for path in (self.dir / "data").iterdir():
+            if path.name != "myid":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def remove(self):
         self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)

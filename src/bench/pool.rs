@@ -256,8 +256,7 @@ fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn dial(server: SocketAddr, source: usize) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if source > 0 && server.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
         // Every 127.x.x.x is this machine, and each has its own ports.

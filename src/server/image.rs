@@ -356,8 +356,8 @@ where
     }
 }
 
-/// Nobody waits for a snapshot, but everybody for the disk and the processors: after each piece its thread rests so
-/// many times as long as the piece took,
+/// Nobody waits for a snapshot, nor for an image to be filled, but everybody for the disk and the processors: after each
+/// piece the thread rests so many times as long as the piece took,
 const REST: u32 = 3;
 /// and no longer than this.
 const LONGEST_REST: Duration = Duration::from_millis(200);
@@ -472,6 +472,7 @@ where
     let mut capture = task.keeper.begin();
     let mut saved = Zxid(-1);
     loop {
+        let mut rest = LOOK_EVERY;
         let stopping = shared.stopped.load(Ordering::Acquire);
         let gate = shared.image.keep_out();
         if let Some(OtherTree) = task.take_jobs(shared, wanted)? {
@@ -487,12 +488,18 @@ where
         let is_due = now_ms() >= task.keeper.next_write(unsaved, bytes) || !wanted.is_empty();
         if (stopping || is_due) && applied != saved {
             let next = task.keeper.begin();
+            let began = Instant::now();
             match write(shared, queue, task, std::mem::replace(&mut capture, next), now_ms)? {
                 Written::All(zxid) => {
                     saved = zxid;
                     capture = task.keeper.begin();
                 }
-                Written::Later(rest) => capture = rest,
+                Written::Later(more) => capture = more,
+                Written::Part(more) => {
+                    let hurries = !wanted.is_empty() || more.is_outrun();
+                    rest = if hurries { Duration::ZERO } else { (began.elapsed() * REST).min(LONGEST_REST) };
+                    capture = more;
+                }
             }
         } else if task.keeper.is_quiet(now_ms()) {
             flush(task, now_ms())?;
@@ -508,12 +515,15 @@ where
         }
         task.count(shared, queue);
         task.finish_snapshot(shared);
-        if task.upkeep.schedule.is_due() {
-            task.begin_snapshot(queue);
+        // An image that is not filled yet has no state to be written down.
+        if !capture.is_filling() {
+            if task.upkeep.schedule.is_due() {
+                task.begin_snapshot(queue);
+            }
+            task.purge_if_due(Some(queue));
         }
-        task.purge_if_due(Some(queue));
         drop(gate);
-        shared.wait_for_stop(LOOK_EVERY);
+        shared.wait_for_stop(rest);
     }
 }
 
@@ -528,6 +538,8 @@ enum Written {
     All(Zxid),
     /// Where the tree's last transaction stands in the log is not known yet.
     Later(Capture),
+    /// Of an image that is being filled, and everybody else has a turn before it goes on.
+    Part(Capture),
 }
 
 fn write<I: Image>(
@@ -546,6 +558,7 @@ fn write<I: Image>(
         capture.arrange();
         if let Some(part) = capture.take_part() {
             task.image.write(&part)?;
+            return Ok(Written::Part(capture));
         }
     }
     let (batch, zxid) = {

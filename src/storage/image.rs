@@ -468,6 +468,11 @@ impl Capture {
         self.is_filling
     }
 
+    /// More changes while it goes on than it has taken: it must not rest.
+    pub fn is_outrun(&self) -> bool {
+        self.chunks >= self.patience
+    }
+
     /// Takes some of what changed. The caller holds the tree's lock for this call only.
     pub fn take(&mut self, tree: &mut Tree) -> Progress {
         self.removed.extend(tree.take_removed());
