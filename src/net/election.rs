@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::listen;
-use super::names::Names;
+use super::names::{Names, first_of};
 use crate::config::{Endpoint, Membership};
 use crate::election::links::{Conn, Effect, LinkRules, Links, Why};
 use crate::id::ServerId;
@@ -347,17 +347,10 @@ async fn dial(
 }
 
 async fn connect(endpoint: &Endpoint, names: &Names) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     // All at once: one that swallows what is sent to it must not keep the others from being tried.
     let found = names.addresses(endpoint).await?;
-    let mut attempts: JoinSet<io::Result<TcpStream>> = found.into_iter().map(TcpStream::connect).collect();
-    while let Some(ended) = attempts.join_next().await {
-        match ended.expect("an attempt does not panic") {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let connected = first_of(found.into_iter().map(TcpStream::connect).collect()).await;
+    connected.map_err(|mut failures| failures.pop().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 fn set_options(stream: &TcpStream, rules: &ElectionNetRules) -> io::Result<()> {

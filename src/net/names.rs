@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::net::lookup_host;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::config::Endpoint;
@@ -23,6 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Names that are kept at most.
 const MOST: usize = 1024;
+
+/// The first attempt that succeeds, and the others are given up; or why each has failed, in the order in which they have.
+pub async fn first_of<T: 'static, E: 'static>(mut attempts: JoinSet<Result<T, E>>) -> Result<T, Vec<E>> {
+    let mut failures = Vec::new();
+    while let Some(ended) = attempts.join_next().await {
+        match ended.expect("an attempt does not panic") {
+            Ok(done) => return Ok(done),
+            Err(why) => failures.push(why),
+        }
+    }
+    Err(failures)
+}
 
 /// Clones know the same.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::listen::bind_peer_port;
-use super::names::Names;
+use super::names::{Names, first_of};
 use super::socket::write_all;
 use crate::config::Endpoint;
 use crate::id::{LinkId, Zxid};
@@ -260,6 +260,10 @@ const FIRST_PACKET: usize = 64 << 10;
 const TRIES: u32 = 5;
 /// and some at first that follow each other sooner: who is elected may open its port a moment after its voters come.
 const SOONER: u32 = 4;
+/// How often it is told that a peer takes what is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// More than this at once is written in pieces.
+const PIECE: usize = 1 << 20;
 
 impl Links {
     pub fn new(rules: LinkRules, runtime: Handle, sink: Sink) -> Arc<Self> {
@@ -521,6 +525,64 @@ impl Links {
             Ok(never) => match never {},
         }
     }
+
+    /// Writes what is queued until the link ends, and says why.
+    async fn write(&self, link: &Link, output: &OwnedWriteHalf) -> LinkEnd {
+        let patience = self.rules.snapshot_patience;
+        let say = || {
+            // A leader's business alone: who learns has little to send.
+            if link.id.0 >= ACCEPTED {
+                (self.sink)(LinkEvent::SyncProgress { link: link.id });
+            }
+        };
+        let mut said = Instant::now();
+        let mut progress = || {
+            if said.elapsed() >= PROGRESS_EVERY {
+                said = Instant::now();
+                say();
+            }
+        };
+        let sent = async {
+            loop {
+                let next = {
+                    let mut out = link.out.lock();
+                    out.woken = false;
+                    let next = out.queue.pop_front();
+                    out.sending = next.is_some();
+                    next
+                };
+                match next {
+                    None => link.wake.notified().await,
+                    Some(Piece::Packets(buffer)) => {
+                        for mut piece in buffer.chunks(PIECE) {
+                            write_all(output, &mut piece).await?;
+                            if buffer.len() > PIECE {
+                                progress();
+                            }
+                        }
+                        let mut out = link.out.lock();
+                        out.bytes -= buffer.len();
+                        out.spare = kept(buffer);
+                    }
+                    Some(Piece::Snapshot(mut chunks)) => loop {
+                        match chunks.recv().await {
+                            Some(Chunk::Bytes(mut bytes)) => {
+                                // Recent transactions are kept for as long as it takes.
+                                match tokio::time::timeout(patience, write_all(output, &mut bytes)).await {
+                                    Ok(written) => written?,
+                                    Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
+                                }
+                                progress();
+                            }
+                            Some(Chunk::End) => break say(),
+                            None => return Ok(LinkEnd::SnapshotFailed),
+                        }
+                    },
+                }
+            }
+        };
+        sent.await.unwrap_or_else(|error: io::Error| error.into())
+    }
 }
 
 /// What others are told of an end that was not the peer's.
@@ -674,71 +736,6 @@ fn kept(mut buffer: BytesMut) -> BytesMut {
     buffer
 }
 
-/// How often it is told that a peer takes what is written.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// More than this at once is written in pieces.
-const PIECE: usize = 1 << 20;
-
-impl Links {
-    /// Writes what is queued until the link ends, and says why.
-    async fn write(&self, link: &Link, output: &OwnedWriteHalf) -> LinkEnd {
-        let patience = self.rules.snapshot_patience;
-        let say = || {
-            // A leader's business alone: who learns has little to send.
-            if link.id.0 >= ACCEPTED {
-                (self.sink)(LinkEvent::SyncProgress { link: link.id });
-            }
-        };
-        let mut said = Instant::now();
-        let mut progress = || {
-            if said.elapsed() >= PROGRESS_EVERY {
-                said = Instant::now();
-                say();
-            }
-        };
-        let sent = async {
-            loop {
-                let next = {
-                    let mut out = link.out.lock();
-                    out.woken = false;
-                    let next = out.queue.pop_front();
-                    out.sending = next.is_some();
-                    next
-                };
-                match next {
-                    None => link.wake.notified().await,
-                    Some(Piece::Packets(buffer)) => {
-                        for mut piece in buffer.chunks(PIECE) {
-                            write_all(output, &mut piece).await?;
-                            if buffer.len() > PIECE {
-                                progress();
-                            }
-                        }
-                        let mut out = link.out.lock();
-                        out.bytes -= buffer.len();
-                        out.spare = kept(buffer);
-                    }
-                    Some(Piece::Snapshot(mut chunks)) => loop {
-                        match chunks.recv().await {
-                            Some(Chunk::Bytes(mut bytes)) => {
-                                // Recent transactions are kept for as long as it takes.
-                                match tokio::time::timeout(patience, write_all(output, &mut bytes)).await {
-                                    Ok(written) => written?,
-                                    Err(_) => return Ok(LinkEnd::SnapshotStalled(patience)),
-                                }
-                                progress();
-                            }
-                            Some(Chunk::End) => break say(),
-                            None => return Ok(LinkEnd::SnapshotFailed),
-                        }
-                    },
-                }
-            }
-        };
-        sent.await.unwrap_or_else(|error: io::Error| error.into())
-    }
-}
-
 /// The way of a snapshot from its thread to its link.
 struct Pipe {
     chunks: mpsc::Sender<Chunk>,
@@ -782,8 +779,11 @@ async fn connect(
         }
         Err(last)
     });
-    let first = first_of(attempts.collect());
-    tokio::time::timeout(budget, first).await.unwrap_or_else(|_| Err(format!("no answer in {} ms", budget.as_millis())))
+    let first = first_of::<Connected, String>(attempts.collect());
+    match tokio::time::timeout(budget, first).await {
+        Ok(first) => first.map_err(|failures| failures.join(", ")),
+        Err(_) => Err(format!("no answer in {} ms", budget.as_millis())),
+    }
 }
 
 async fn connect_once(address: &Endpoint, names: &Names) -> Result<Connected, String> {
@@ -792,17 +792,6 @@ async fn connect_once(address: &Endpoint, names: &Names) -> Result<Connected, St
         let stream = TcpStream::connect(peer).await.map_err(|error| format!("{peer}: {error}"))?;
         Ok((stream, peer))
     });
-    first_of(attempts.collect()).await
-}
-
-/// The first that succeeds; the others are given up.
-async fn first_of(mut attempts: JoinSet<Result<Connected, String>>) -> Result<Connected, String> {
-    let mut failures = Vec::new();
-    while let Some(ended) = attempts.join_next().await {
-        match ended.expect("an attempt does not panic") {
-            Ok(connected) => return Ok(connected),
-            Err(why) => failures.push(why),
-        }
-    }
-    Err(if failures.is_empty() { "there is no address".to_owned() } else { failures.join(", ") })
+    let first = first_of::<Connected, String>(attempts.collect()).await;
+    first.map_err(|failures| if failures.is_empty() { "there is no address".to_owned() } else { failures.join(", ") })
 }
