@@ -3,6 +3,7 @@
 mod support;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
@@ -324,7 +325,7 @@ fn a_tree_is_marked_as_a_whole_in_steps() {
 #[test]
 fn a_snapshot_is_due_when_the_log_is_worth_it() {
     let world = World::new();
-    let mut schedule = SnapshotSchedule::new(100, None, &open(&world).unwrap());
+    let mut schedule = SnapshotSchedule::new(0, 100, None, &open(&world).unwrap());
     assert!(!schedule.is_due() && !schedule.is_due_before_purge());
     schedule.on_logged(100, 200);
     assert!(!schedule.is_due(), "the snapshot is larger than that");
@@ -334,13 +335,37 @@ fn a_snapshot_is_due_when_the_log_is_worth_it() {
     schedule.on_logged(1000, 15_999);
     assert!(!schedule.is_due() && schedule.is_due_before_purge());
     // on-disk 5.1: few transactions that are large.
-    let mut schedule = SnapshotSchedule::new(100, Some(50_000), &open(&world).unwrap());
+    let mut schedule = SnapshotSchedule::new(0, 100, Some(50_000), &open(&world).unwrap());
     schedule.on_logged(3, 49_999);
     assert!(!schedule.is_due());
     schedule.on_logged(1, 1);
     assert!(schedule.is_due());
     schedule.on_logged(1, 1);
     assert!(schedule.is_due());
+}
+
+// on-disk 5.1: between a half and all, and not all members at once.
+#[test]
+fn members_take_their_snapshots_one_after_the_other() {
+    let world = World::new();
+    let recovered = open(&world).unwrap();
+    let first_due = |server, rounds: u64| {
+        let mut schedule = SnapshotSchedule::new(server, 1000, None, &recovered);
+        (0..rounds).for_each(|_| schedule.on_snapshot(0));
+        (1..).find(|_| {
+            schedule.on_logged(1, 1000);
+            schedule.is_due()
+        })
+    };
+    let all: Vec<u64> = (1..=5).flat_map(|server| (0..20).filter_map(move |round| first_due(server, round))).collect();
+    assert!(all.len() == 100 && all.iter().all(|txns| (500..=1000).contains(txns)), "{all:?}");
+    let in_each_tenth = (0..10).map(|tenth| all.iter().filter(|txns| (**txns - 500) / 50 == tenth).count());
+    assert!(in_each_tenth.clone().all(|count| count > 2), "{:?}", in_each_tenth.collect::<Vec<_>>());
+    for round in 0..20 {
+        let due: BTreeSet<_> = (1..=3).map(|server| first_due(server, round)).collect();
+        assert_eq!(due.len(), 3, "round {round}: {due:?}");
+    }
+    assert_eq!(first_due(0, 3), Some(1000), "standalone, nobody else is to be avoided");
 }
 
 // ---- what a start does about damage ----

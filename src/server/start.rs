@@ -116,8 +116,9 @@ pub fn serve(config: Config) -> i32 {
     let clock = Clock::new(config.node.tick_time_ms.into());
     let seed = random_seed();
     let size_limit = config.node.snap_size_limit_kb.map(|kb| kb.saturating_mul(1024));
-    let schedule = SnapshotSchedule::new(config.node.snap_count.into(), size_limit, &recovered);
-    let keeper = Keeper::new(config.ensemble.image_owner(), &recovered, 0);
+    let owner = config.ensemble.image_owner();
+    let schedule = SnapshotSchedule::new(owner, config.node.snap_count.into(), size_limit, &recovered);
+    let keeper = Keeper::new(owner, &recovered, 0);
     let Recovered { tree, digest_check, replayed, .. } = recovered;
     let (rules, now, millis) = (node_rules(&config), clock.mono(), clock::wall_ms());
     let node = match found {

@@ -20,6 +20,7 @@ use jute::records::data::StatPersisted;
 use jute::{Reader, Record, Text, Writer};
 
 use super::names::{LogName, SnapshotName};
+use super::schedule::Roll;
 use super::snapshots::{Pace, SnapshotId};
 use super::{Position, snapshots};
 use crate::acl::Acl;
@@ -570,6 +571,7 @@ pub struct Keeper {
     flushed_at: u64,
     unflushed_txns: u64,
     unflushed_bytes: u64,
+    roll: Roll,
 }
 
 /// How long the image lags behind the tree at least, so that changes of one node fall together.
@@ -602,6 +604,7 @@ impl Keeper {
             flushed_at: now_ms,
             unflushed_txns: 0,
             unflushed_bytes: 0,
+            roll: Roll::new(server),
         }
     }
 
@@ -665,11 +668,13 @@ impl Keeper {
         self.unflushed_bytes += bytes;
         // Many came while it was written.
         self.positions.shrink_to(0);
-        self.unflushed_txns >= FLUSH_TXNS || self.unflushed_bytes >= FLUSH_BYTES || self.is_flush_overdue(now_ms)
+        self.unflushed_txns >= self.roll.of(FLUSH_TXNS)
+            || self.unflushed_bytes >= self.roll.of(FLUSH_BYTES)
+            || self.is_flush_overdue(now_ms)
     }
 
     fn is_flush_overdue(&self, now_ms: u64) -> bool {
-        self.unflushed_bytes > 0 && now_ms.saturating_sub(self.flushed_at) >= FLUSH_EVERY_MS
+        self.unflushed_bytes > 0 && now_ms.saturating_sub(self.flushed_at) >= self.roll.of(FLUSH_EVERY_MS)
     }
 
     /// Whether a flush costs nobody anything, because writes have ceased.
@@ -681,6 +686,7 @@ impl Keeper {
         self.flushed_at = now_ms;
         self.unflushed_txns = 0;
         self.unflushed_bytes = 0;
+        self.roll.again();
     }
 
     /// Everything behind `target` was cut from the log, and the tree holds nothing of it: what is logged there

@@ -285,7 +285,7 @@ impl Process {
         };
         around.ghosts.on_started(host, machine, &recovered, found.as_ref());
         let keeper = Keeper::new(server, &recovered, now / MS);
-        let schedule = SnapshotSchedule::new(rules.snap_count, None, &recovered);
+        let schedule = SnapshotSchedule::new(server, rules.snap_count, None, &recovered);
         let node_rules = NodeRules {
             server_id: me as u8,
             tick_ms: rules.tick_ms,
