@@ -3,8 +3,8 @@
 //! twice that (design.md D9; Java: `SyncRequestProcessor.shouldSnapshot`, on-disk 5.1).
 
 /// All members apply the same transactions. If each began its snapshots, and flushed its image, behind the same of them, all
-/// their disks would be busy at the same moment, and none would answer sooner than the others. So each takes another part of
-/// what is configured each time (Java: `SyncRequestProcessor.randRoll`).
+/// their disks would be busy at the same moment, and none would answer sooner than the others. So each waits for another part
+/// more each time (Java: `SyncRequestProcessor.randRoll`, which makes it up to a half less).
 #[derive(Clone, Copy, Debug)]
 pub struct Roll {
     server: i64,
@@ -17,7 +17,7 @@ impl Roll {
         Self { server, number: 0 }
     }
 
-    /// More than a half of `whole`, and no more than all of it; all of it standalone.
+    /// `whole`, and up to a half more; no more standalone.
     pub fn of(&self, whole: u64) -> u64 {
         if self.server == 0 {
             return whole;
@@ -28,7 +28,7 @@ impl Roll {
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let share = (bits ^ (bits >> 31)) >> 32;
         let half = u128::from(whole / 2);
-        whole - ((half * u128::from(share)) >> 32) as u64
+        whole.saturating_add(((half * u128::from(share)) >> 32) as u64)
     }
 
     pub fn again(&mut self) {
