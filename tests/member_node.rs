@@ -1223,7 +1223,7 @@ fn two_learners_whose_trees_differ_keep_them() {
     assert_eq!(world.has("/b"), [true; 3]);
     assert_eq!(world.duties(), [Duty::Forward, Duty::Forward, Duty::Order]);
     assert!(world.notices(3).contains(&Notice::Disputed { by: vec![1, 2] }));
-    // It says so with each transaction, and serves on.
+    // It says so, and serves on.
     world.ask(3, 30, session, 3, create("/c", 0));
     world.wait(TICK);
     assert!(world.notices(2).contains(&Notice::DivergedAgain { leader: 3 }));

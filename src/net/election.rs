@@ -350,7 +350,9 @@ async fn connect(endpoint: &Endpoint, names: &Names) -> io::Result<TcpStream> {
     // All at once: one that swallows what is sent to it must not keep the others from being tried.
     let found = names.addresses(endpoint).await?;
     let connected = first_of(found.into_iter().map(TcpStream::connect).collect()).await;
-    connected.map_err(|mut failures| failures.pop().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    connected.map_err(|mut failures| {
+        failures.pop().unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    })
 }
 
 fn set_options(stream: &TcpStream, rules: &ElectionNetRules) -> io::Result<()> {

@@ -761,7 +761,8 @@ impl Leader {
         learner.learner =
             Some(Who { server, kind, votes: counts, is_old, level: info.mark.map(|mark| mark.level), differs });
         learner.enter(LinkStage::AwaitsEpoch, Some(now + init_limit_ms));
-        if differs {
+        // Whoever is no member may have any number of names.
+        if differs && self.rules.membership.members.contains_key(&server) {
             self.differing.insert(server, now);
         }
         match self.stage {
