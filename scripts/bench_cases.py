@@ -31,6 +31,8 @@ THREE = {
     "3x-set-paced": Load("set", 64, 16, 5_000),
 }
 SESSIONS = ["watch", "connect", "idle"]
+# Servers that do nothing but what the sockets and the disk take.
+LIMITS = ["echo", "bare"]
 # What has several cases, by the name that chooses all of them.
 GROUPS = {"loads": [*LOADS], "three": [*THREE], "sessions": SESSIONS}
 CASES = [*LOADS, *SESSIONS, *THREE, "failover", "znodes", "tail", "join", "growth"]
@@ -126,8 +128,8 @@ def warm_up(target, args, *names):
 
 
 def loads(target, cases, args, results):
-    fill = ["--no-fill"] if target.name == "echo" else []
-    if target.name != "echo":
+    fill = ["--no-fill"] if target.name in LIMITS else []
+    if not fill:
         warm_up(target, args, *keys(args))
     for case, load in cases.items():
         say(f"{target.name}: {case}")
@@ -155,10 +157,10 @@ def standalone(name, args, bench, results):
 def sessions(name, args, bench, results):
     with Server(name, args, bench) as server:
         server.start()
-        # The echo server knows no more of a session than its beginning.
-        if "idle" in args.only and name != "echo":
+        # What has no state of its sessions says nothing of what they cost.
+        if "idle" in args.only and name not in LIMITS:
             idle(server, args.sessions, results)
-        if "watch" in args.only and name != "echo":
+        if "watch" in args.only and name != "echo":  # which knows no more of a session than its beginning
             say(f"{name}: watch fan-out")
             raw = server.run("watch", "--sessions", 1_000, "--rounds", args.fan_outs)
             last = raw["last_event_us"]
@@ -185,7 +187,16 @@ def many_idle(args, bench, results):
         idle(server, 100_000, results)
 
 
+def bare_three(args, bench, results):
+    """A follower of three, as far as sockets and disks can tell: the first of the others' three members is one, too."""
+    with Server("bare", args, bench, ["--dir", str(args.dir / "bare"), "--three"]) as server:
+        server.start()
+        loads(server, chosen({"3x-set-1x1": THREE["3x-set-1x1"]}, args), args, results)
+
+
 def three(name, args, bench, results):
+    if name == "bare":
+        return bare_three(args, bench, results)
     with Ensemble(name, args, bench) as ensemble:
         ensemble.start()
         loads(ensemble, chosen(THREE, args), args, results)
@@ -292,7 +303,7 @@ def tail_rate(args, bench, results):
     if args.rate is None and results.tail_rate is None:
         most = []
         for name in args.servers:
-            if name != "echo":
+            if name not in LIMITS:
                 with Server(name, args, bench, tail_configs(args)["off"]) as server:
                     server.start()
                     warm_up(server, args, *keys(args))

@@ -70,7 +70,7 @@ class Server:
     """One server process on an empty data directory."""
 
     def __init__(self, name, args, bench, config=()):
-        self.name, self.args, self.bench = name, args, bench
+        self.name, self.args, self.bench, self.config = name, args, bench, config
         self.dir = args.dir / name
         self.port = free_port()
         self.process = None
@@ -93,6 +93,8 @@ class Server:
             return ["java", f"-Xmx{self.args.heap}", "-XX:+UseG1GC", "-cp", str(java_jars()), main, config]
         if self.name == "echo":
             return [*self.bench.command, "echo", "--serve", "--listen", f"127.0.0.1:{self.port}"]
+        if self.name == "bare":
+            return [*self.bench.command, "bare", "--listen", f"127.0.0.1:{self.port}", *self.config]
         return [self.args.zooid, "server", config]
 
     def spawn(self):

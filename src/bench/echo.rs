@@ -78,16 +78,20 @@ async fn serve(listener: TcpListener, answers: Answers) -> anyhow::Result<()> {
 
 async fn converse(mut stream: TcpStream, answers: Answers) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut rx, mut tx) = (BytesMut::with_capacity(16 * 1024), BytesMut::with_capacity(16 * 1024));
-    let mut in_session = false;
-    while stream.read_buf(&mut rx).await? > 0 {
+    let (mut rx, mut tx) = (BytesMut::with_capacity(16 * 1024), Vec::with_capacity(16 * 1024));
+    let (mut in_session, mut closes) = (false, false);
+    while !closes && stream.read_buf(&mut rx).await? > 0 {
         while let Some(length) = rx.first_chunk::<4>().map(|length| u32::from_be_bytes(*length) as usize) {
             if rx.len() < 4 + length {
                 break;
             }
             let frame = &rx[4..4 + length];
             match frame.first_chunk::<8>() {
-                Some(header) if in_session => answers.append(header, &mut tx),
+                Some(header) if in_session => {
+                    answers.append(header, &mut tx);
+                    // Whoever closes first has the port in TIME_WAIT, and that is the server, as with real ones.
+                    closes |= header[4..] == op::CLOSE_SESSION.to_be_bytes();
+                }
                 _ => tx.extend_from_slice(&answers.session),
             }
             in_session = true;
@@ -102,8 +106,10 @@ async fn converse(mut stream: TcpStream, answers: Answers) -> std::io::Result<()
 
 /// Frames with a valid header and zeros for a body.
 #[derive(Clone)]
-struct Answers {
-    session: Bytes,
+pub struct Answers {
+    pub session: Bytes,
+    /// That a znode with a short path has changed.
+    pub event: Bytes,
     get: Bytes,
     /// Of set and exists: a stat.
     stat: Bytes,
@@ -111,20 +117,25 @@ struct Answers {
 }
 
 const STAT: usize = 68;
+/// Type, state and a path of twelve bytes.
+const EVENT: usize = 24;
 
 impl Answers {
-    fn new(value_size: usize) -> Self {
+    pub fn new(value_size: usize) -> Self {
         let mut session = BytesMut::from(&frame(37)[..]);
         session[8..12].copy_from_slice(&30_000_i32.to_be_bytes());
+        let mut event = BytesMut::from(&frame(16 + EVENT)[..]);
+        event[4..8].copy_from_slice(&(-1_i32).to_be_bytes());
         Self {
             session: session.freeze(),
+            event: event.freeze(),
             get: frame(16 + 4 + value_size + STAT),
             stat: frame(16 + STAT),
             other: frame(16),
         }
     }
 
-    fn append(&self, header: &[u8; 8], out: &mut BytesMut) {
+    pub fn append(&self, header: &[u8; 8], out: &mut Vec<u8>) {
         let (xid, op) = header.split_at(4);
         let answer = match i32::from_be_bytes(op.try_into().expect("four of eight bytes")) {
             op::GET_DATA => &self.get,
@@ -137,7 +148,8 @@ impl Answers {
     }
 }
 
-fn frame(length: usize) -> Bytes {
+/// Zeros, with their length before them.
+pub fn frame(length: usize) -> Bytes {
     let mut frame = vec![0; 4 + length];
     frame[..4].copy_from_slice(&(length as u32).to_be_bytes());
     frame.into()

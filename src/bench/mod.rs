@@ -10,11 +10,13 @@
 //! - [`sessions`]: connection storms, idle sessions
 //! - [`fanout`]: one change, many watchers
 //! - [`ready`]: how long until a server that is starting answers, or one whose ensemble elects
-//! - [`echo`], [`sync`]: the limits of the machine, a bare echo server and a bare fdatasync
+//! - [`echo`], [`bare`], [`sync`]: the limits of the machine, a bare server with a runtime and one without, and a bare
+//!   fdatasync
 //!
 //! Below them: [`pool`] moves frames ([`plain`] does where nothing is measured), [`wire`] makes them, [`names`] says where the znodes are, [`host`] asks the
 //! operating system, [`report`] presents.
 
+mod bare;
 mod echo;
 mod fanout;
 mod fill;
@@ -57,6 +59,8 @@ enum What {
     Ready(ready::Args),
     /// A bare echo server of the same frames: what the sockets of this machine allow
     Echo(echo::Args),
+    /// A bare server of one thread, to be measured by others: what a whole request costs at least, its sync included
+    Bare(bare::Args),
     /// One small write and one fdatasync, repeated: what the disk of this machine allows
     Fdatasync(sync::Args),
 }
@@ -70,6 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Watch(args) => fanout::run(args),
         What::Ready(args) => ready::run(args),
         What::Echo(args) => echo::run(args),
+        What::Bare(args) => bare::run(args),
         What::Fdatasync(args) => sync::run(args),
     }
 }

@@ -250,7 +250,7 @@ impl Conn {
 }
 
 #[inline]
-fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
 }

@@ -84,12 +84,17 @@ fn preallocate(args: &Args, file: &File) -> anyhow::Result<()> {
         // SAFETY: the descriptor is open, and nothing else is passed but numbers.
         let code = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) };
         anyhow::ensure!(code == 0, std::io::Error::from_raw_os_error(code));
-    } else {
-        let zeros = vec![0; 1 << 20];
-        for at in (0..args.file_size).step_by(zeros.len()) {
-            let length = zeros.len().min((args.file_size - at) as usize);
-            file.write_all_at(&zeros[..length], at)?;
-        }
+        return Ok(file.sync_all()?);
     }
-    Ok(file.sync_all()?)
+    Ok(write_zeros(file, args.file_size)?)
+}
+
+/// Makes a file as long as it will be.
+pub fn write_zeros(file: &File, length: u64) -> std::io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    for at in (0..length).step_by(zeros.len()) {
+        let piece = zeros.len().min((length - at) as usize);
+        file.write_all_at(&zeros[..piece], at)?;
+    }
+    file.sync_all()
 }
