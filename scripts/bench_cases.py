@@ -30,7 +30,9 @@ THREE = {
     "3x-set-1x1": LOADS["set-1x1"],
     "3x-set-paced": Load("set", 64, 16, 5_000),
 }
-SESSIONS = ["watch", "connect", "idle"]
+# So many clients at a time. Java's listener has room for 50 that it has not accepted yet.
+STORMS = {"connect": 32, "storm": 1_000}
+SESSIONS = ["watch", *STORMS, "idle"]
 # Servers that do nothing but what the sockets and the disk take.
 LIMITS = ["echo", "bare"]
 # What has several cases, by the name that chooses all of them.
@@ -102,7 +104,7 @@ def short(value):
 
 
 def chosen(cases, args):
-    return {name: load for name, load in cases.items() if name in args.only}
+    return {name: case for name, case in cases.items() if name in args.only}
 
 
 def limits(args, bench, results):
@@ -165,13 +167,13 @@ def sessions(name, args, bench, results):
             raw = server.run("watch", "--sessions", 1_000, "--rounds", args.fan_outs)
             last = raw["last_event_us"]
             results.add(name, "watch", raw, {"last event p50 us": last["p50"], "last event p99 us": last["p99"]})
-        if "connect" in args.only:
-            say(f"{name}: connections")
+        for case, at_once in chosen(STORMS, args).items():
+            say(f"{name}: connections, {at_once} at a time")
             # The first storm is the warm-up.
-            server.run("connect", "--sessions", args.sessions // 2)
-            raw = server.run("connect", "--sessions", args.sessions)
+            for count in [args.sessions // 2, args.sessions]:
+                raw = server.run("connect", "--sessions", count, "--at-once", at_once)
             rates = {"sessions/s": raw["throughput"], "sessions/cpu-s": raw["op_per_server_cpu_second"]}
-            results.add(name, "connect", raw, rates)
+            results.add(name, case, raw, rates)
 
 
 def idle(server, count, results):

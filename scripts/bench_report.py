@@ -75,7 +75,8 @@ TARGETS = [
     Target("failover", "next write ms", None, "", "<= 500", "the same, the longest of all, ms", max),
     Target("idle", "B/session", None, "<= 4096"),
     Target("idle-100000", "B/session", None, "", "<= 4096"),
-    Target("connect", "sessions/s", to_java, ">= 4", ">= 10"),
+    Target("connect", "sessions/s", to_java, ">= 4", ">= 10", "sessions/s, 32 clients at a time"),
+    Target("storm", "sessions/s", to_java, ">= 4", ">= 10", "sessions/s, 1,000 clients at a time"),
     Target("watch", "last event p50 us", to_java, "<= 0.333", "", "1,000 watchers, last event p50"),
     Target("watch", "last event p50 us", None, "", "<= 5000", "1,000 watchers, last event p50, us"),
 ]

@@ -71,6 +71,8 @@ struct Server {
     listener: TcpListener,
     /// By token less one.
     conns: Vec<Option<Conn>>,
+    /// Where there is none any more.
+    free: Vec<usize>,
     /// Which of them is the link to the leader.
     leader: Option<usize>,
     log: Option<Log>,
@@ -86,12 +88,15 @@ impl Server {
         let poll = Poll::new()?;
         let mut listener =
             TcpListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
+        // As many may wait as the system allows, not the 128 that were asked for.
+        socket2::SockRef::from(&listener).listen(i32::MAX)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(1024),
             listener,
             conns: Vec::new(),
+            free: Vec::new(),
             leader: None,
             log,
             waiting: VecDeque::new(),
@@ -103,9 +108,11 @@ impl Server {
 
     fn take(&mut self, mut stream: TcpStream) -> io::Result<usize> {
         stream.set_nodelay(true)?;
-        let at = self.conns.iter().position(Option::is_none).unwrap_or(self.conns.len());
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
         self.poll.registry().register(&mut stream, Token(at + 1), Interest::READABLE)?;
-        self.conns.resize_with(self.conns.len().max(at + 1), || None);
         self.conns[at] = Some(Conn::new(stream));
         Ok(at)
     }
@@ -143,7 +150,7 @@ impl Server {
         match served {
             Ok(()) => self.conns[at] = Some(conn),
             Err(e) if self.leader == Some(at) => return Err(e),
-            Err(_) => {}
+            Err(_) => self.free.push(at),
         }
         Ok(())
     }

@@ -81,7 +81,10 @@ impl Pool {
         let server = self.servers[conn % self.servers.len()];
         let mut stream = dial(server, conn / self.servers.len() / CONNS_PER_SOURCE)?;
         self.poll.registry().register(&mut stream, Token(conn), Interest::READABLE | Interest::WRITABLE)?;
-        self.conns[conn] = Conn { stream: Some(stream), tx: self.connect.clone(), ..Conn::default() };
+        let it = &mut self.conns[conn];
+        *it = Conn { stream: Some(stream), tx: self.connect.clone(), ..Conn::default() };
+        // To the same machine it is established by now, and need not be waited for. If not, its events will say so.
+        let _ = it.flush();
         Ok(())
     }
 

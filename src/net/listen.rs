@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::client;
 use super::conn::Conn;
@@ -19,10 +19,14 @@ use crate::server::Shared;
 
 /// What Java asks for when nothing is configured.
 const DEFAULT_BACKLOG: i32 = 50;
+/// With Java's 50, clients that come back all at once are left to TCP, which tries again after 1, 3 and 7 seconds. The
+/// system has a limit of its own (`net.core.somaxconn`).
+const DEFAULT_CLIENT_BACKLOG: i32 = 4096;
 
-/// Binds the client port. Without an address, one socket serves IPv4 and IPv6 where the system has both.
-pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
-    let backlog = if backlog == -1 { DEFAULT_BACKLOG } else { backlog };
+/// Binds the client port. Without an address, one socket serves IPv4 and IPv6 where the system has both. Connections
+/// have the options of the socket that they are accepted from, so those cost nothing for each.
+pub fn bind(endpoint: &Endpoint, backlog: i32, keep_alive: bool) -> Result<TcpListener> {
+    let backlog = if backlog == -1 { DEFAULT_CLIENT_BACKLOG } else { backlog };
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
         any_address(endpoint.port).into()
     } else {
@@ -37,7 +41,13 @@ pub fn bind(endpoint: &Endpoint, backlog: i32) -> Result<TcpListener> {
     };
     let mut last = None;
     for address in addresses {
-        match bind_one(address, backlog) {
+        let bound = bind_one(address, backlog).and_then(|listener| {
+            let socket = SockRef::from(&listener);
+            socket.set_tcp_nodelay(true)?;
+            socket.set_keepalive(keep_alive)?;
+            Ok(listener)
+        });
+        match bound {
             Ok(listener) => {
                 info!("binding to port {address}");
                 return Ok(listener);
@@ -139,14 +149,6 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         );
         return reject(shared);
     }
-    let configured = stream.set_nodelay(true).and_then(|()| match node.client_tcp_keep_alive {
-        true => socket2::SockRef::from(&stream).set_keepalive(true),
-        false => Ok(()),
-    });
-    if let Err(error) = configured {
-        debug!(%peer, "the connection was gone before it was accepted: {error}");
-        return;
-    }
     let conn = Arc::new(Conn::new(shared.registry.next_id(), ip, peer.port(), clock::wall_ms(), shared.clock.mono()));
     shared.registry.insert(conn.clone());
     tokio::spawn(client::serve(shared.clone(), conn, stream));
@@ -154,4 +156,22 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
 
 fn reject(shared: &Shared) {
     shared.counters.measures.lock().connections_rejected += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_has_the_options_of_the_client_port() {
+        let any_port = Endpoint { host: "127.0.0.1".into(), port: 0 };
+        for keep_alive in [true, false] {
+            let listener = bind(&any_port, -1, keep_alive).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let socket = SockRef::from(&accepted);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert_eq!(socket.keepalive().unwrap(), keep_alive);
+        }
+    }
 }

@@ -103,7 +103,8 @@ pub fn serve(config: Config) -> i32 {
     };
     signals.is_loading.store(false, Ordering::Release);
     let entered = runtime.enter();
-    let listener = match listen::bind(&endpoint, config.node.client_port_listen_backlog) {
+    let (backlog, keep_alive) = (config.node.client_port_listen_backlog, config.node.client_tcp_keep_alive);
+    let listener = match listen::bind(&endpoint, backlog, keep_alive) {
         Ok(listener) => listener,
         Err(error) => {
             error!("Unexpected exception, exiting abnormally: {error:#}");
