@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jute::Text;
 
+use crate::id::ServerId;
+
 /// How many samples, their sum, the least and the greatest. Both are 0 as long as there is none, as for Java.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
@@ -161,12 +163,15 @@ pub struct Ages {
     pub agreed: Runs,
     /// A learner was told that.
     pub committed: Runs,
+    /// A server's log holds it, of every so many: on the leader.
+    pub acked_by: Vec<(ServerId, i64)>,
 }
 
 impl Ages {
     pub fn is_empty(&self) -> bool {
-        let Self { proposed, acknowledged, agreed, committed } = self;
-        [proposed, acknowledged, agreed, committed].iter().all(|runs| runs.iter().next().is_none())
+        let Self { proposed, acknowledged, agreed, committed, acked_by } = self;
+        let runs = [proposed, acknowledged, agreed, committed];
+        acked_by.is_empty() && runs.iter().all(|runs| runs.iter().next().is_none())
     }
 }
 
@@ -375,6 +380,8 @@ pub struct Measures {
     pub proposal_latency: Distribution,
     pub proposal_ack_creation_latency: Distribution,
     pub quorum_ack_latency: Distribution,
+    /// By server id, as `mntr` shows it.
+    pub ack_latency: BTreeMap<Box<str>, Distribution>,
     pub commit_propagation_latency: Distribution,
     pub response_sizes: Sizes,
     pub response_bytes: u64,
@@ -478,6 +485,9 @@ impl Measures {
         self.proposal_ack_creation_latency.add_runs(&ages.acknowledged);
         self.quorum_ack_latency.add_runs(&ages.agreed);
         self.commit_propagation_latency.add_runs(&ages.committed);
+        for (server, age) in &ages.acked_by {
+            self.ack_latency.entry(server.to_string().into()).or_default().add(*age);
+        }
     }
 
     /// Milliseconds over all requests.
@@ -494,6 +504,9 @@ impl Measures {
         self.proposal_latency.merge(&other.proposal_latency);
         self.proposal_ack_creation_latency.merge(&other.proposal_ack_creation_latency);
         self.quorum_ack_latency.merge(&other.quorum_ack_latency);
+        for (server, distribution) in &other.ack_latency {
+            self.ack_latency.entry(server.clone()).or_default().merge(distribution);
+        }
         self.commit_propagation_latency.merge(&other.commit_propagation_latency);
         self.response_sizes.merge(&other.response_sizes);
         self.response_bytes += other.response_bytes;

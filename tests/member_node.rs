@@ -164,6 +164,7 @@ fn rules(me: i64, membership: Arc<Membership>) -> MemberRules {
         commit_log_count: 500,
         follows_config: true,
         multi_address: MultiAddress::Refused,
+        ack_logging_frequency: 1,
         leader_serves: true,
         local_sessions: None,
         read_only_after_ms: None,

@@ -402,7 +402,7 @@ fn a_member_says_what_has_become_of_it() {
     let free = [(); 9].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let ports = free.each_ref().map(|listener| listener.local_addr().unwrap().port());
     drop(free);
-    let flags = [ALL, "-Dreadonlymode.enabled=true"];
+    let flags = [ALL, "-Dreadonlymode.enabled=true", "-Dzookeeper.leader.ackLoggingFrequency=1"];
     let one = Server::member(1, &ports, &flags);
     let dead = "This ZooKeeper instance is not currently serving requests";
     assert_eq!(one.ask(b"ruok"), "imok");
@@ -470,7 +470,12 @@ fn a_member_says_what_has_become_of_it() {
             assert_eq!(count(server, key) > 0, expected > 0, "{key}");
         }
     }
+    for server in [1, 2] {
+        wait_for(&two, "mntr", &format!("\nzk_p99_{server}_ack_latency\t"));
+    }
+    assert!(!one.ask(b"mntr").contains("1_ack_latency"), "only a leader hears of acknowledgements");
     assert_eq!(two.ask(b"srst"), "Server stats reset.\n");
+    assert!(!two.ask(b"mntr").contains("_1_ack_latency"));
     for key in ["zk_looking_count", "zk_proposal_count", "zk_cnt_election_time", "zk_diff_count"] {
         assert_eq!(count(&two, key), 0, "{key}");
     }

@@ -153,6 +153,12 @@ pub fn metrics<'a>(figures: &'a Figures<'_>) -> Vec<Metric<'a>> {
         let sums = namespaces.iter();
         all.extend(sums.map(|(key, sum)| Metric { name, key: Some(key), value: Value::Basic(*sum, Unit::Plain) }));
     }
+    let by_server = measures.ack_latency.iter();
+    all.extend(by_server.map(|(server, ages)| Metric {
+        name: "ack_latency",
+        key: Some(server),
+        value: Value::Advanced(ages, Unit::Plain),
+    }));
     for (key, count) in &measures.quota_exceeded {
         let name = "quota_exceeded_error_per_namespace";
         all.push(Metric { name, key: Some(key), value: Value::Counter(*count) });

@@ -194,7 +194,7 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "watchManagerName", "DigestAuthenticationProvider.enabled", "DigestAuthenticationProvider.superDigest",
         "DigestAuthenticationProvider.digestAlg", "ensembleAuthName", "sessionRequireClientSASLAuth",
         "enforce.auth.enabled", "enforce.auth.schemes", "client.portUnification", "4lw.commands.whitelist",
-        "audit.enable", "admin.enableServer",
+        "audit.enable", "admin.enableServer", "leader.ackLoggingFrequency",
         // Ours. It has the form of Java's keys, so that a file with it still starts a Java server.
         "zooid.giveUpAfter",
         "zooid.maxReplyBytes",
@@ -214,7 +214,7 @@ const KEYS: &[(Place, Fate, &[&str])] = &[
         "flushDelay", "maxWriteQueuePollTime", "maxBatchSize",
         // Both are always on: whoever does not know what they add passes over it.
         "closeSessionTxn.enabled", "serializeLastProcessedZxid.enabled",
-        "leader.ackLoggingFrequency", "observer.reconnectDelayMs", "observer.election.DelayMs",
+        "observer.reconnectDelayMs", "observer.election.DelayMs",
         "log.dir", "log.file", "root.logger", "jmx.log4j.disable", "jmx.log4j.mbean", "kinit",
         "ssl.context.supplier.class", "ssl.sslProvider", "controllerPort", "fips-mode",
     ]),

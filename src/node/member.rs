@@ -25,7 +25,7 @@ use crate::id::{LinkId, ServerId, Zxid};
 use crate::journal;
 use crate::planted::{self, Bug};
 use crate::session::Mono;
-use crate::stats::Runs;
+use crate::stats::{Ages, Runs};
 use crate::storage::epoch::{EpochFile, Epochs};
 use crate::tree::digest::DigestCheck;
 use crate::tree::{Tree, Unwatched};
@@ -50,6 +50,8 @@ pub struct MemberRules {
     /// Newer versions of the member list are taken over: `reconfigEnabled`.
     pub follows_config: bool,
     pub multi_address: MultiAddress,
+    /// Of every so many transactions a leader notes when each server's log holds it; 0: of none.
+    pub ack_logging_frequency: u32,
     /// A leader serves clients too: `leaderServes`.
     pub leader_serves: bool,
     pub local_sessions: Option<LocalRules>,
@@ -113,11 +115,37 @@ pub(super) struct Member {
     futile: i64,
     rests_until: Mono,
     pub(super) counts: MemberCounts,
+    samples: Samples,
     leading_since: Mono,
     /// When to hear of clients again.
     next_touch: Mono,
     out: Vec<zab::Effect>,
     votes: Vec<election::Effect>,
+}
+
+/// Some of a leader's own transactions, and when it made them, in wall milliseconds: the last server's log holds them
+/// long after they are applied.
+#[derive(Debug, Default)]
+struct Samples(VecDeque<(Zxid, i64)>);
+
+impl Samples {
+    /// So many wait for the slowest server at most.
+    const MOST: usize = 64;
+
+    fn on_proposed(&mut self, zxid: Zxid, now: Now) {
+        if self.0.len() == Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back((zxid, now.wall_ms));
+    }
+
+    /// A server's log holds what is behind `before` up to `acked`.
+    fn on_acked(&self, ages: &mut Ages, server: ServerId, before: Option<Zxid>, acked: Option<Zxid>, now: Now) {
+        let Some(acked) = acked.filter(|_| !self.0.is_empty()) else { return };
+        let is_new = |zxid: Zxid| zxid <= acked && before.map_or(zxid == acked, |before| zxid > before);
+        let new = self.0.iter().filter(|(zxid, _)| is_new(*zxid));
+        ages.acked_by.extend(new.map(|(_, made)| (server, (now.wall_ms - made).max(0))));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +194,7 @@ impl Member {
             rests_until: now,
             counts: MemberCounts::default(),
             leading_since: now,
+            samples: Samples::default(),
             next_touch: now,
             out: Vec::new(),
             votes: Vec::new(),
@@ -273,8 +302,9 @@ impl Node {
 
     pub(super) fn on_peer(&mut self, now: Now, tree: &Tree, input: PeerInput, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
-        let Member { role, history, out, votes, election, epochs, storing, received, link: own, is_blank, .. } =
-            &mut **member;
+        let Member {
+            role, history, out, votes, election, epochs, storing, received, link: own, is_blank, samples, ..
+        } = &mut **member;
         let (mono, own) = (now.mono, *own);
         match input {
             PeerInput::Notification { from, body } => election.on_notification(mono, from, &body, votes),
@@ -290,8 +320,12 @@ impl Node {
             },
             PeerInput::Packets { link, packets, room: _ } => match role {
                 Role::Leading(leader) => {
+                    let before = leader.acked(link);
                     for packet in packets {
                         leader.on_packet(mono, link, packet, history, out);
+                    }
+                    if let (Some((server, before)), Some((_, acked))) = (before, leader.acked(link)) {
+                        samples.on_acked(&mut self.ages, server, before, acked, now);
                     }
                 }
                 Role::Learning(learner) if own == Some(link) => {
@@ -405,7 +439,11 @@ impl Node {
             add_ages(&mut self.ages.acknowledged, &self.in_flight, before, self.durable, now);
         }
         match &mut member.role {
-            Role::Leading(leader) => leader.on_durable(self.durable, &mut member.out),
+            Role::Leading(leader) => {
+                let me = member.rules.me;
+                member.samples.on_acked(&mut self.ages, me, Some(before), Some(self.durable), now);
+                leader.on_durable(self.durable, &mut member.out);
+            }
             Role::Learning(learner) => learner.on_durable(now.mono, self.durable, &mut member.out),
             Role::Settling | Role::Looking => {}
         }
@@ -508,7 +546,8 @@ impl Node {
     /// Proposes what goes to the log now.
     pub(super) fn on_flush(&mut self, now: Now, records: &Bytes, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
-        let Member { role: Role::Leading(leader), history, counts, .. } = &mut **member else { return };
+        let every = member.rules.ack_logging_frequency;
+        let Member { role: Role::Leading(leader), history, counts, samples, .. } = &mut **member else { return };
         if self.duty != Duty::Order {
             return;
         }
@@ -517,6 +556,9 @@ impl Node {
             let entry = Entry { zxid: placed.zxid, txn: records.slice(placed.payload) };
             leader.propose(now.mono, &entry, &mut wishes);
             counts.proposed += 1;
+            if every > 0 && placed.zxid.0 % i64::from(every) == 0 {
+                samples.on_proposed(placed.zxid, now);
+            }
             history.push(entry);
         }
         for wish in wishes {
@@ -710,6 +752,7 @@ impl Node {
         effects.push(Effect::Notice(Notice::Leading { last, election_ms: *election_ms }));
         effects.push(Effect::Peer(PeerEffect::Listen));
         *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
+        member.samples = Samples::default();
         member.leading_since = now.mono;
     }
 

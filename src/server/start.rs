@@ -532,6 +532,7 @@ fn member_rules(config: &Config) -> MemberRules {
         commit_log_count: node.commit_log_count as usize,
         follows_config: ensemble.reconfig_enabled,
         multi_address: ensemble.multi_address,
+        ack_logging_frequency: ensemble.ack_logging_frequency,
         leader_serves: ensemble.leader_serves,
         local_sessions: node
             .local_sessions_enabled

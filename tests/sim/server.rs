@@ -1252,6 +1252,7 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
         commit_log_count: ensemble.commit_log_count,
         follows_config: false,
         multi_address: MultiAddress::Refused,
+        ack_logging_frequency: 1,
         leader_serves: ensemble.leader_serves,
         local_sessions: None,
         read_only_after_ms: None,

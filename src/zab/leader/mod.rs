@@ -256,6 +256,11 @@ impl Leader {
         learners.map(|who| who.level).chain([self.rules.level]).min().flatten()
     }
 
+    /// Who the learner is, and up to where its log is known to hold this epoch's transactions.
+    pub fn acked(&self, link: LinkId) -> Option<(ServerId, Option<Zxid>)> {
+        self.links.get(&link).and_then(|link| Some((link.learner?.server, link.acked)))
+    }
+
     /// Both counts, and the sizes of proposals, start anew.
     pub fn reset_counts(&mut self) {
         self.sync_counts = SyncCounts::default();
