@@ -21,7 +21,7 @@ use zooid::prepare::PrepareRules;
 use zooid::proto::request::{Frame, Request, decode};
 use zooid::proto::{ErrorCode, op};
 use zooid::session::password;
-use zooid::storage::epoch::Epochs;
+use zooid::storage::epoch::{EpochFile, Epochs};
 use zooid::tree::digest::DigestCheck;
 use zooid::tree::stream::{SnapshotParser, write_tree};
 use zooid::tree::{Tree, TreeRules, Unwatched};
@@ -111,6 +111,8 @@ struct World {
     wire: Vec<(i64, i64, Packet)>,
     /// Changes packets on their way to a server.
     tamper: Option<Tamper>,
+    /// Every epoch that was saved, and by whom.
+    saved: Vec<(i64, EpochFile, i64)>,
     /// Sessions whose clients say something all the time, and where.
     alive: BTreeSet<(i64, SessionId)>,
 }
@@ -174,6 +176,11 @@ fn rules(me: i64, membership: Arc<Membership>) -> MemberRules {
 impl World {
     /// Three voters with nothing.
     fn new(set: impl Fn(i64, &mut MemberRules)) -> Self {
+        Self::with_blank(&[], set)
+    }
+
+    /// Some of them have lost what they had, and are not to begin without it.
+    fn with_blank(blank: &[i64], set: impl Fn(i64, &mut MemberRules)) -> Self {
         let server = |id: i64| {
             let mut member = rules(id, membership(3, 0));
             set(id, &mut member);
@@ -185,8 +192,10 @@ impl World {
                 reaper: ReaperRules { interval_ms: 60_000_000, max_per_minute: 10_000, max_never_used_ms: 0 },
             };
             let tree = Tree::new(TreeRules::default());
-            let epochs = Epochs { accepted: 0, current: 0, was_raised: false };
-            let found = Found { tail: Vec::new(), epochs, is_blank: false };
+            let is_blank = blank.contains(&id);
+            let known = if is_blank { -1 } else { 0 };
+            let epochs = Epochs { accepted: known, current: known, was_raised: false };
+            let found = Found { tail: Vec::new(), epochs, is_blank };
             let node = Node::new_member(node, member, &tree, found, DigestCheck::default(), 0, 7);
             Server {
                 node,
@@ -210,6 +219,7 @@ impl World {
             next_link: 1000,
             wire: Vec::new(),
             tamper: None,
+            saved: Vec::new(),
             alive: BTreeSet::new(),
         }
     }
@@ -310,6 +320,7 @@ impl World {
                 }
             }
             PeerEffect::SaveEpoch { file, epoch } => {
+                self.saved.push((at as i64 + 1, file, epoch));
                 self.tell(at, Input::Peer(PeerInput::EpochSaved { file, epoch }));
             }
             PeerEffect::Install { tree, rest } => {
@@ -786,6 +797,71 @@ fn a_leader_whose_disk_hangs_makes_way() {
     assert_eq!((world.has("/a"), world.has("/b")), ([true; 3], [true; 3]));
 }
 
+// Checks 100, 103: what a leader was that can't say yet what its log ends with must not be taken for what it is.
+#[test]
+fn a_leader_that_cannot_settle_is_not_followed() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(3, 30);
+    world.server(3).disk_hangs = true;
+    world.ask(3, 30, session, 1, create("/a", 0));
+    // Server 2 does not hear that the leader has gone, until it misses it.
+    world.wait(2 * TICK);
+    world.server(2).is_up = false;
+    while world.server(3).node.duty() != Duty::None {
+        world.wait(TICK / 10);
+    }
+    world.server(2).is_up = true;
+    world.wait(8 * TICK);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Order, Duty::None]);
+}
+
+// Checks 100, 101.
+#[test]
+fn a_learner_whose_disk_never_catches_up_serves_all_the_same() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(3, 30);
+    world.alive.insert((3, session));
+    world.kill(1);
+    world.ask(3, 30, session, 1, create("/a", 0));
+    let server = world.server(1);
+    (server.is_up, server.disk_hangs) = (true, true);
+    world.wait(8 * TICK);
+    let a = world.server(1).logged;
+    world.ask(3, 30, session, 2, create("/b", 0));
+    assert_eq!((world.has("/a"), world.has("/b")), ([false, true, true], [false, true, true]));
+    world.step(1, Input::Durable(a));
+    let b = world.server(1).logged;
+    assert!(a < b, "{a} was all that it lacked, and {b} came meanwhile");
+    assert_eq!((world.server(1).node.duty(), world.has("/a")), (Duty::None, [true; 3]));
+    // There is always something that is committed and that its own log does not hold.
+    world.ask(3, 30, session, 3, create("/c", 0));
+    world.step(1, Input::Durable(b));
+    assert_eq!((world.server(1).node.duty(), world.has("/b")), (Duty::Forward, [true; 3]));
+    assert_eq!(world.has("/c"), [false, true, true]);
+    world.disk_goes_on(1);
+    assert_eq!(world.has("/c"), [true; 3]);
+}
+
+// Checks 34, S20, S21.
+#[test]
+fn a_member_that_has_lost_its_history_does_not_say_that_it_has_an_empty_one() {
+    let mut world = World::with_blank(&[3], |_, _| ());
+    world.wait(2000);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Order, Duty::Forward]);
+
+    let mut world = World::with_blank(&[3], |_, _| ());
+    // Whatever is to bring it up to date breaks off.
+    world.tamper = Some(Box::new(|to, packet| {
+        if to == 3 && matches!(packet, Packet::Diff { .. } | Packet::Trunc { .. } | Packet::Snap { .. }) {
+            *packet = Packet::UpToDate;
+        }
+    }));
+    world.wait(4000);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Order, Duty::None]);
+    let saved: Vec<_> = world.saved.iter().filter(|(id, ..)| *id == 3).map(|(_, file, _)| *file).collect();
+    assert!(saved.contains(&EpochFile::Accepted) && !saved.contains(&EpochFile::Current), "{saved:?}");
+}
+
 // config-and-operations 5: what operators watch of an ensemble.
 #[test]
 fn what_members_go_through_is_counted() {
@@ -1051,6 +1127,9 @@ fn who_only_reads_is_served_without_a_leader() {
     // Who comes with a session of all servers cannot be told whether it lives.
     world.attach(1, 3, SessionId(0x0200_0000_0000_0001));
     world.expect(1, &[Effect::Close { conn: ConnId(3) }]);
+    // Who had a session of this server alone can be told that it does not.
+    world.attach(1, 3, SessionId(0x0100_0000_0000_0001));
+    world.expect(1, &[Effect::Refused { conn: ConnId(3) }]);
     for (xid, request) in [(1, create("/a", 0)), (2, create("/e", 1)), (3, sync())] {
         world.ask(1, 2, session, xid, request);
         world.expect(1, &[refused(2, xid, ErrorCode::NotReadOnly)]);

@@ -102,9 +102,11 @@ pub(super) struct Member {
     diverged: bool,
     /// When it was filled anew for that reason.
     refilled: Option<Mono>,
+    /// That is still to come.
+    refilling: bool,
     /// How often it has differed since.
     diverged_again: u64,
-    /// What to be once everything committed is applied.
+    /// What to be once what was committed then is applied.
     starting: Option<Start>,
     /// When the election began, and how long the last one took.
     looking_since: Mono,
@@ -116,7 +118,10 @@ pub(super) struct Member {
     rests_until: Mono,
     pub(super) counts: MemberCounts,
     samples: Samples,
-    leading_since: Mono,
+    /// Since when it leads or learns, or serves who only reads.
+    role_since: Mono,
+    /// When its last role ended.
+    settling_since: Mono,
     /// When to hear of clients again.
     next_touch: Mono,
     out: Vec<zab::Effect>,
@@ -152,6 +157,9 @@ impl Samples {
 struct Start {
     duty: Duty,
     epoch: i64,
+    /// Once this is applied. What is committed meanwhile would be a moving goal: an observer hears of nothing else, and
+    /// one whose disk is slower than a quorum's never has all that is committed.
+    upto: Zxid,
 }
 
 /// A tree that differs from the leader's is thrown away no more often than this.
@@ -160,6 +168,8 @@ const REFILL_EVERY_MS: Mono = 3_600_000;
 /// 100 ms on average, by chance).
 const REST_MS: Mono = 10;
 const LONGEST_REST_MS: Mono = 200;
+/// A little longer than a role that ends in order needs until it looks for the next one.
+const SPEAKS_WHILE_SETTLING_MS: Mono = 250;
 /// A learner's clients are heard of this often, so that a ping that comes has something new to say.
 const TOUCHES_PER_TICK: Mono = 4;
 
@@ -185,6 +195,7 @@ impl Member {
             installing: Vec::new(),
             diverged: false,
             refilled: None,
+            refilling: false,
             diverged_again: 0,
             starting: None,
             looking_since: now,
@@ -193,7 +204,8 @@ impl Member {
             futile: 0,
             rests_until: now,
             counts: MemberCounts::default(),
-            leading_since: now,
+            role_since: now,
+            settling_since: now,
             samples: Samples::default(),
             next_touch: now,
             out: Vec::new(),
@@ -231,7 +243,6 @@ impl Member {
                 let size = |size: usize| i32::try_from(size).unwrap_or(i32::MAX);
                 let sizes = figures.proposal_bytes;
                 Some(LeadingStats {
-                    since: self.leading_since,
                     learners: figures.learners,
                     synced_followers: figures.synced_followers,
                     synced_non_voting_followers: figures.synced_non_voting_followers,
@@ -250,7 +261,14 @@ impl Member {
             Role::Learning(learner) => Some(learner.leader()),
             _ => None,
         };
-        RoleStats { kind, epochs: self.epochs, counts, last_logged: self.history.last(), leading, leader }
+        let last_logged = self.history.last();
+        RoleStats { kind, since: self.role_since, epochs: self.epochs, counts, last_logged, leading, leader }
+    }
+
+    /// Who can't say for long what its log ends with says nothing, rather than that it is what it was: that would be
+    /// dialled again and again by those who could elect another one.
+    fn is_silent(&self, now: Mono) -> bool {
+        matches!(self.role, Role::Settling) && now - self.settling_since > SPEAKS_WHILE_SETTLING_MS
     }
 
     /// As a leader: the last round that a quorum has answered.
@@ -302,11 +320,13 @@ impl Node {
 
     pub(super) fn on_peer(&mut self, now: Now, tree: &Tree, input: PeerInput, effects: &mut Vec<Effect>) {
         let Some(member) = self.member.as_mut() else { return };
+        let is_silent = member.is_silent(now.mono);
         let Member {
             role, history, out, votes, election, epochs, storing, received, link: own, is_blank, samples, ..
         } = &mut **member;
         let (mono, own) = (now.mono, *own);
         match input {
+            PeerInput::Notification { .. } if is_silent => {}
             PeerInput::Notification { from, body } => election.on_notification(mono, from, &body, votes),
             PeerInput::NotListening { why } => {
                 if matches!(role, Role::Leading(_)) {
@@ -426,6 +446,7 @@ impl Node {
         self.begin_with(tree.last_zxid(), rest);
         let member = self.member();
         member.storing -= 1;
+        member.refilling = false;
         assert!(member.history.last() == last, "{last} was installed last instead of {}", member.history.last());
         if let Role::Learning(learner) = &mut member.role {
             learner.on_installed(now.mono, last, &mut member.out);
@@ -467,6 +488,7 @@ impl Node {
         let is_time = member.read_only_at().is_some_and(|at| now.mono >= at);
         if is_time && self.duty == Duty::None && matches!(member.role, Role::Looking) {
             self.duty = Duty::ReadOnly;
+            self.member().role_since = now.mono;
             effects.push(Effect::Peer(PeerEffect::Serve { duty: Duty::ReadOnly }));
         }
     }
@@ -635,7 +657,8 @@ impl Node {
             zab::Effect::SendSnapshot { link } => effects.push(peer(PeerEffect::SendSnapshot { link })),
             zab::Effect::Established { epoch } => {
                 self.committed = self.last_prepared;
-                self.member().starting = Some(Start { duty: Duty::Order, epoch });
+                let upto = self.committed;
+                self.member().starting = Some(Start { duty: Duty::Order, epoch, upto });
             }
             zab::Effect::Committed { zxid } => {
                 assert!(zxid <= self.last_prepared, "{zxid} is committed, but {} is the last", self.last_prepared);
@@ -652,12 +675,13 @@ impl Node {
             zab::Effect::Serve { epoch, committed } => {
                 self.committed = self.committed.max(committed);
                 let member = self.member();
-                member.is_blank = false;
+                // If it was told that the leader may be the one that is wrong, it keeps what it has.
+                (member.is_blank, member.refilling) = (false, false);
                 if let Role::Learning(learner) = &mut member.role {
                     let began = learner.take_sync_began();
                     member.count_sync(began, now.mono);
                 }
-                member.starting = Some(Start { duty: Duty::Forward, epoch });
+                member.starting = Some(Start { duty: Duty::Forward, epoch, upto: committed });
             }
             zab::Effect::FromLearner { link, from: _, message } => self.on_learner(now, tree, link, message, effects),
             zab::Effect::FromLeader(message) => self.on_leader(now, message, effects),
@@ -714,7 +738,8 @@ impl Node {
         let member = self.member.as_mut().expect("asked before");
         let logged = i64::from(member.history.last().epoch());
         let Epochs { accepted, current, .. } = member.epochs;
-        if logged > current && logged <= accepted {
+        // Who has no history has none of epoch 0 either: saying so would let the next start vote with it.
+        if !member.is_blank && logged > current && logged <= accepted {
             // A sync broke off in the middle: what is logged of an epoch that was accepted is a prefix of its
             // history, and the next start would say the same.
             return self.store(now, PeerEffect::SaveEpoch { file: EpochFile::Current, epoch: logged }, effects);
@@ -753,7 +778,7 @@ impl Node {
         effects.push(Effect::Peer(PeerEffect::Listen));
         *role = Role::Leading(Box::new(Leader::new(rules.leader.clone(), now.mono, *epochs, last, out)));
         member.samples = Samples::default();
-        member.leading_since = now.mono;
+        member.role_since = now.mono;
     }
 
     fn begin_learner(&mut self, now: Now, leader: ServerId, want: Want, effects: &mut Vec<Effect>) {
@@ -772,6 +797,7 @@ impl Node {
         *own = Some(link);
         let learner = Learner::new(rules.learner.clone(), now.mono, leader, link, *epochs, last, want, out);
         *role = Role::Learning(Box::new(learner));
+        member.role_since = now.mono;
     }
 
     /// What was applied has another digest than its proposal says (design.md D8). Under a Java leader, which
@@ -810,7 +836,8 @@ impl Node {
         }
         (member.refilled, member.diverged_again) = (Some(now.mono), 0);
         self.end_role(now, Fault::Diverged(tree.last_zxid()), effects);
-        self.member().again = Some((leader, Want::Refill));
+        let member = self.member();
+        (member.again, member.refilling) = (Some((leader, Want::Refill)), true);
     }
 
     /// Nobody is served any more, and the log keeps what it was given.
@@ -836,6 +863,11 @@ impl Node {
                 effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
             }
         }
+        member.settling_since = now.mono;
+        if std::mem::take(&mut member.refilling) {
+            // It was not: the next transaction that differs asks for it again.
+            member.refilled = None;
+        }
         // Whoever is refused would be back within a millisecond, as often as it is refused.
         if self.duty == Duty::None && member.again.is_none() {
             member.futile += 1;
@@ -859,8 +891,9 @@ impl Node {
     }
 
     pub(super) fn may_begin_to_serve(&self) -> bool {
-        self.member.as_ref().is_some_and(|member| member.starting.is_some())
-            && self.in_flight.front().is_none_or(|first| first.logged.header.zxid > self.committed)
+        let starting = self.member.as_ref().and_then(|member| member.starting);
+        let Some(Start { upto, .. }) = starting else { return false };
+        self.in_flight.front().is_none_or(|first| first.logged.header.zxid > upto)
     }
 
     /// Everything that is committed is applied.
@@ -872,7 +905,7 @@ impl Node {
         effects: &mut Vec<Effect>,
     ) {
         let member = self.member.as_mut().expect("asked before");
-        let Start { duty, epoch } = member.starting.take().expect("asked before");
+        let Start { duty, epoch, upto: _ } = member.starting.take().expect("asked before");
         member.futile = 0;
         if let Some(since) = member.unavailable_since.take() {
             member.counts.unavailable_ms.add(now.mono - since);

@@ -29,6 +29,8 @@ pub struct NodeStats {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RoleStats {
     pub kind: RoleKind,
+    /// When it began to lead, to learn, or to serve who only reads.
+    pub since: Mono,
     pub epochs: Epochs,
     pub counts: MemberCounts,
     pub last_logged: Zxid,
@@ -66,7 +68,6 @@ pub struct MemberCounts {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LeadingStats {
-    pub since: Mono,
     pub learners: usize,
     pub synced_followers: usize,
     pub synced_non_voting_followers: usize,

@@ -91,6 +91,8 @@ pub struct Learner {
     waiting_bytes: usize,
     /// When it had told its history, until that is asked for.
     sync_began: Option<Mono>,
+    /// Of an observer: what its log had still to hold when that was looked at, and when that was.
+    behind: Option<(Zxid, Mono)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -152,6 +154,7 @@ impl Learner {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             sync_began: None,
+            behind: None,
         }
     }
 
@@ -358,7 +361,7 @@ impl Learner {
                 }
                 other => self.on_sync_packet(other, out),
             },
-            Stage::Serves => self.on_live_packet(packet, out),
+            Stage::Serves => self.on_live_packet(now, packet, out),
             Stage::Dialling => Err(unexpected(&packet, "nothing yet")),
             stage => panic!("a packet is looked at while {}", stage.doing()),
         }
@@ -574,7 +577,7 @@ impl Learner {
         self.acknowledge(out);
     }
 
-    fn on_live_packet(&mut self, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
+    fn on_live_packet(&mut self, now: Mono, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
         match (packet, self.rules.role) {
             (Packet::Proposal { zxid, txn }, Role::Participant) => {
                 if epoch_of(zxid) != self.epoch {
@@ -607,7 +610,7 @@ impl Learner {
             (Packet::Proposal { .. } | Packet::Commit { .. }, Role::Observer) => Ok(()),
             (Packet::Ping { zxid, .. }, _) => {
                 out.push(Effect::FromLeader(FromLeader::Ping { zxid }));
-                Ok(())
+                self.look_at_disk(now)
             }
             (Packet::Sync, _) => {
                 out.push(Effect::FromLeader(FromLeader::Synced));
@@ -662,6 +665,21 @@ impl Learner {
     }
 
     /// How long the leader may be silent.
+    /// A leader gives up a follower whose ACKs don't come. An observer has none to send: with a disk that hangs it would
+    /// show its clients an ever older tree, and keep in memory all that comes.
+    fn look_at_disk(&mut self, now: Mono) -> Result<(), Fault> {
+        if self.rules.role == Role::Participant || self.durable >= self.last {
+            self.behind = None;
+            return Ok(());
+        }
+        let (zxid, since) = match self.behind {
+            Some((zxid, since)) if zxid > self.durable => (zxid, since),
+            _ => *self.behind.insert((self.last, now)),
+        };
+        let ms = now - since;
+        if ms >= self.patience_ms() { Err(Fault::DiskHangs { zxid, ms }) } else { Ok(()) }
+    }
+
     fn patience_ms(&self) -> i64 {
         let ticks = match self.stage {
             Stage::Dialling => self.rules.connect_limit_ticks,

@@ -174,8 +174,9 @@ pub enum Fault {
     NoQuorum(String),
     #[error("{0}")]
     Storage(String),
-    /// A leader that goes on without its own disk keeps others from leading (ZOOKEEPER-2247).
-    #[error("the own disk has not written {zxid} for {ms} ms; whoever can write is to lead")]
+    /// A leader that goes on without its own disk keeps others from leading (ZOOKEEPER-2247), and an observer shows an
+    /// ever older tree.
+    #[error("the own disk has not written {zxid} for {ms} ms; others can")]
     DiskHangs { zxid: Zxid, ms: i64 },
     #[error("the epoch's transactions are used up")]
     EpochFull,
