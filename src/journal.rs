@@ -297,7 +297,8 @@ impl<'a, S: Source> Scan<'a, S> {
             return Ok(Here::Not(Fault::PastEnd(len)));
         }
         let mut payload = self.window.bytes(at + PREFIX as u64, n + 1)?;
-        let end_byte = payload[n];
+        // Somebody has cut the file since this began.
+        let Some(&end_byte) = payload.get(n) else { return Ok(Here::End) };
         payload.truncate(n);
         if end_byte != END_BYTE {
             return Ok(Here::Not(Fault::EndByte(end_byte)));
@@ -393,7 +394,9 @@ impl<'a, S: Source> Scan<'a, S> {
             let bytes = self.window.bytes(at, PIECE)?;
             let may_be = |bytes: &[u8]| may_start(bytes) && payload_zxid(&bytes[PREFIX..]) > after;
             let Some(candidate) = bytes.windows(PREFIX + 20).position(may_be) else {
-                at += (bytes.len() - (PREFIX + 19)) as u64;
+                // Fewer than that: the file was cut meanwhile.
+                let Some(step) = bytes.len().checked_sub(PREFIX + 19).filter(|step| *step > 0) else { break };
+                at += step as u64;
                 continue;
             };
             let mut head = bytes.slice(candidate..);

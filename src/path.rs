@@ -13,6 +13,9 @@ pub const CONFIG: &str = "/zookeeper/config";
 
 /// Nodes that exist from the start and can't be deleted.
 pub const BUILT_IN: [&str; 4] = [ROOT, ZOOKEEPER, QUOTA, CONFIG];
+/// Those that every tree has that was ever stored. A server that came from ZooKeeper 3.4 may never have got the other one:
+/// Java makes it in a tree that it then replaces by what it loads.
+pub const ALWAYS_STORED: [&str; 3] = [ROOT, ZOOKEEPER, QUOTA];
 
 /// A path that passed every rule of `PathUtils.validatePath`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use jute::records::data::StatPersisted;
-use support::sim::Random;
+use support::sim::{Random, World};
 use zooid::acl::Acl;
 use zooid::id::{SessionId, Zxid};
 use zooid::journal::{self, End, Scan, Source};
 use zooid::proto::op;
-use zooid::tree::snapshot::{self, Body, Compression, Sections, SnapshotError, Target, Writer};
+use zooid::storage::{Options, recover};
+use zooid::tree::snapshot::{self, Body, Compression, DigestSection, Sections, SnapshotError, Target, Writer};
 use zooid::tree::stream::{self, SnapshotParser};
 use zooid::tree::{LoadError, Loader, Tree, TreeRules};
 use zooid::txn::{Header, Logged, Txn};
@@ -223,8 +224,9 @@ fn odd_snapshots_are_rejected() {
         let bytes = write(parts, &sections, Compression::Plain);
         let mut loader = Loader::new(TreeRules::default());
         let loaded = snapshot::read(&bytes[..], Compression::Plain, &mut loader);
-        let verified = snapshot::read(&bytes[..], Compression::Plain, &mut snapshot::Verifier::default());
-        (loaded.err().map(|error| error.to_string()), verified.is_err())
+        let mut verifier = snapshot::Verifier::default();
+        let verified = snapshot::read(&bytes[..], Compression::Plain, &mut verifier);
+        (loaded.err().map(|error| error.to_string()), verified.is_err() || verifier.take_unlisted().is_some())
     };
     let at = parts.nodes.iter().position(|node| node.0 == "/app").unwrap();
     assert_eq!(read(&parts), (None, false));
@@ -246,6 +248,39 @@ fn odd_snapshots_are_rejected() {
     let twice = parts.nodes[at].clone();
     parts.nodes.push(twice);
     assert_eq!(read(&parts), (Some("/app stands twice".into()), true));
+}
+
+// 70: Java writes the lists first. One that comes while it writes the nodes is in the log alone.
+#[test]
+fn a_list_that_came_while_a_snapshot_was_written_is_taken_from_the_log() {
+    let zxid = Zxid(0x636);
+    let dir = fixtures().join("fuzzy-3.9.5/dataDir/version-2");
+    let name = format!("snapshot.{:x}", zxid.0);
+    let mut parts = Parts::default();
+    let file = std::fs::read(dir.join(&name)).unwrap();
+    let sections = snapshot::read(&file[..], Compression::Plain, &mut parts).unwrap();
+    let open = |file: &[u8]| {
+        let world = World::with_one_directory();
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let other = entry.unwrap().file_name().into_string().unwrap();
+            if other.starts_with("log.") {
+                world.log.put(&other, &std::fs::read(dir.join(&other)).unwrap());
+            }
+        }
+        world.snap.put(&name, file);
+        recover(&world.disks(), &world.image, &Options::default())
+    };
+    let expected = open(&file).unwrap();
+    // Made after the file's zxid, and there to stay.
+    let is_later = |path: &str| expected.tree.find(path).is_some_and(|node| node.persisted().czxid > zxid.0);
+    parts.nodes.iter_mut().find(|node| is_later(&node.0)).unwrap().2 = 99;
+    let opened = open(&write(&parts, &sections, Compression::Plain)).unwrap();
+    support::trees::assert_equal("with a list from the log", &expected.tree, &opened.tree);
+
+    // A file that says that it is of one moment has all its lists.
+    let digest = DigestSection { zxid, ..sections.digest.unwrap() };
+    let consistent = Sections { digest: Some(digest), last_zxid: Some(zxid), ..sections };
+    assert!(open(&write(&parts, &consistent, Compression::Plain)).is_err());
 }
 
 /// The stream of a SNAP, taken in pieces, and how much of `stream` was left over.

@@ -76,7 +76,14 @@ impl Purger {
     ) -> Result<Option<SnapshotId>, StorageError> {
         let mut kept = Vec::new();
         for name in all.iter().rev().copied() {
-            let Some(id) = SnapshotId::of(snap, name)? else { continue };
+            let id = match SnapshotId::of(snap, name) {
+                Ok(Some(id)) => id,
+                Ok(None) => continue,
+                Err(error) => {
+                    purged.unusable.push((name, error.to_string()));
+                    continue;
+                }
+            };
             if !self.verified.contains(&id)
                 && let Err(reason) = snapshots::verify(snap, name)
             {

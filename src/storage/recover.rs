@@ -317,7 +317,7 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     }
     if !planted::is(Bug::CacheBelieved) {
         write_again(&disks.log, before, run.chain.last_position)?;
-        make_durable(disks, run.chain.files(), run.start)?;
+        make_durable(disks, run.chain.files(), run.start, &unusable)?;
         // Both slots: one may be in the cache alone, and the other from before a TRUNC.
         mark = mark.map(|mark| mark.replace(&disks.log)).transpose()?;
     }
@@ -355,7 +355,11 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     // The unusable ones too: they were judged, and changed nothing.
     let mut known = Vec::new();
     for name in present {
-        known.extend(SnapshotId::of(&disks.snap, name)?);
+        match SnapshotId::of(&disks.snap, name) {
+            Ok(id) => known.extend(id),
+            // It is not needed: what is, was read.
+            Err(error) => notices.push(Notice::SnapshotUnusable { name, reason: error.to_string() }),
+        }
     }
     let newest_id = known.iter().find(|id| Some(id.name) == newest);
     let snapshot = newest.map_or(Zxid::ZERO, |name| name.zxid);
@@ -539,7 +543,12 @@ const AGAIN: u64 = 1 << 20;
 
 /// What was read may be in the page cache of a process that was killed, and on no disk: from here on it counts
 /// as history (quorum-protocol 10, H11). Files below the state that the reading began with don't matter.
-fn make_durable<D: Disk>(disks: &Disks<D>, files: &[LogName], start: Start) -> Result<(), DiskError> {
+fn make_durable<D: Disk>(
+    disks: &Disks<D>,
+    files: &[LogName],
+    start: Start,
+    unusable: &[(SnapshotName, Unusable)],
+) -> Result<(), DiskError> {
     let below = files.partition_point(|file| file.0 <= start.zxid());
     for file in &files[below.saturating_sub(1)..] {
         let name = file.to_string();
@@ -553,8 +562,13 @@ fn make_durable<D: Disk>(disks: &Disks<D>, files: &[LogName], start: Start) -> R
         }
     }
     disks.log.sync_dir()?;
-    if let Some(newest) = snapshots::list(&disks.snap)?.last() {
-        disks.snap.sync(&newest.to_string())?;
+    let is_used = |name: &&SnapshotName| !unusable.iter().any(|(other, _)| other == *name);
+    if let Some(newest) = snapshots::list(&disks.snap)?.iter().rev().find(is_used) {
+        match disks.snap.sync(&newest.to_string()) {
+            // What counts is the image; this one can't be read, and nobody here has written it.
+            Err(error) if error.kind == DiskErrorKind::Denied => {}
+            synced => synced?,
+        }
     }
     disks.snap.sync_dir()
 }

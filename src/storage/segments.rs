@@ -179,8 +179,9 @@ impl<D: Disk> LogWriter<D> {
             self.disk.sync_dir()?;
         }
         self.disk.create(&file.path)?;
-        Self::make_room(&self.disk, &self.options, file, len)?;
+        // Before the room, so that at no moment it is a file of zeros, which Java refuses.
         self.disk.write_at(&file.path, 0, &journal::file_header())?;
+        Self::make_room(&self.disk, &self.options, file, len)?;
         self.disk.sync(&file.path)?;
         if !planted::is(Bug::LogNameUnsynced) {
             self.disk.sync_dir()?;

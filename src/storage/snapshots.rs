@@ -78,10 +78,19 @@ fn read_file_into(
 
 /// The tree of a snapshot. Each attempt starts from nothing.
 pub fn load(disk: &impl Disk, name: SnapshotName, rules: TreeRules) -> Result<(Tree, Sections), Unusable> {
-    let mut loader = Loader::new(rules);
+    let mut loader = Loader::of_stream(rules);
     let sections = read_into(disk, name, &mut loader)?;
+    check_lists(loader.take_unlisted(), &sections, name)?;
     let tree = loader.finish(name.zxid).map_err(SnapshotError::Load)?;
     Ok((tree, sections))
+}
+
+/// A node may lack its list only if the transaction that made it follows in the log.
+fn check_lists(unlisted: Option<LoadError>, sections: &Sections, name: SnapshotName) -> Result<(), Unusable> {
+    match unlisted {
+        Some(error) if !sections.may_be_ahead_of(name.zxid) => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a snapshot to its last seal, without keeping it.
@@ -92,7 +101,8 @@ pub fn verify(disk: &impl Disk, name: SnapshotName) -> Result<(), Unusable> {
 /// The same for one that does not have its name yet.
 pub(super) fn verify_file(disk: &impl Disk, name: SnapshotName, file: String) -> Result<(), Unusable> {
     let mut verifier = Verifier::default();
-    read_file_into(disk, name, file, &mut verifier)?;
+    let sections = read_file_into(disk, name, file, &mut verifier)?;
+    check_lists(verifier.take_unlisted(), &sections, name)?;
     Ok(verifier.finish().map_err(SnapshotError::Load)?)
 }
 

@@ -32,6 +32,8 @@ pub struct Loader {
     has_root: bool,
     names: Names,
     lists: Lists,
+    /// The first node whose list was not in the table.
+    unlisted: Option<LoadError>,
     /// The parent of the last node: siblings follow each other in most orders.
     last_parent: (String, super::Ix),
 }
@@ -55,14 +57,20 @@ enum Lists {
 impl Loader {
     pub fn new(rules: TreeRules) -> Self {
         let (tree, last_parent) = (Tree::bare(rules), (ROOT.into(), super::node::ROOT));
-        Self { tree, has_root: false, names: Names::Unchecked, lists: Lists::Complete, last_parent }
+        Self { tree, has_root: false, names: Names::Unchecked, lists: Lists::Complete, unlisted: None, last_parent }
     }
 
-    /// For what a leader streams while it goes on: a node may name a list that was made after the lists were
-    /// written. The transaction that made it follows the stream, and replaces the node's list; until then,
-    /// nobody may do anything with the node (Java: `DataTree.createNode` on a node that exists).
+    /// For what was written while its server went on, to a file or to a learner: a node may name a list that was made
+    /// after the lists were written. The transaction that made it follows in the log or behind the stream, and replaces
+    /// the node's list; until then, nobody may do anything with the node (Java: `DataTree.createNode` on a node that
+    /// exists).
     pub fn of_stream(rules: TreeRules) -> Self {
         Self { lists: Lists::Early, ..Self::new(rules) }
+    }
+
+    /// Whether a list was missing, and of which node first.
+    pub fn take_unlisted(&mut self) -> Option<LoadError> {
+        self.unlisted.take()
     }
 
     /// For the rows of a store, in which no path stands twice, and about how many nodes they make.
@@ -87,6 +95,7 @@ impl Loader {
         let missing = || LoadError::MissingAcl { path: path.into(), id: acl_id };
         let slot = match self.tree.acls.use_id(acl_id) {
             None if self.lists == Lists::Early => {
+                self.unlisted.get_or_insert_with(missing);
                 self.acl(acl_id, vec![Acl::new(0, "world", "anyone")])?;
                 self.tree.acls.use_id(acl_id)
             }
@@ -128,10 +137,13 @@ impl Loader {
         if !self.has_root {
             return Err(LoadError::MissingBuiltIn(ROOT));
         }
-        for path in path::BUILT_IN {
+        for path in path::ALWAYS_STORED {
             if self.tree.nodes.find(path).is_none() {
                 return Err(LoadError::MissingBuiltIn(path));
             }
+        }
+        if self.tree.nodes.find(path::CONFIG).is_none() {
+            self.tree.insert_config();
         }
         self.tree.acls.purge_unused();
         self.tree.last_zxid = last_zxid;

@@ -132,15 +132,22 @@ impl Tree {
     pub fn new(rules: TreeRules) -> Self {
         let mut tree = Self::bare(rules);
         let zero = StatPersisted::default();
-        for path in [path::ZOOKEEPER, path::QUOTA, CONFIG] {
+        for path in [path::ZOOKEEPER, path::QUOTA] {
             tree.insert(path, Some(b""), None, zero, Kind::Persistent).expect("built-in nodes have parents");
         }
-        let config = tree.nodes.find(CONFIG).expect("just inserted");
-        let acl = tree.acls.intern(Some(&[Acl::new(crate::acl::READ, "world", "anyone")]));
-        let node = tree.nodes.get_mut(config);
+        tree.insert_config();
+        tree
+    }
+
+    /// As Java makes it for a new tree (`DataTree.addConfigNode`).
+    fn insert_config(&mut self) {
+        let zero = StatPersisted::default();
+        self.insert(CONFIG, Some(b""), None, zero, Kind::Persistent).expect("its parent is there");
+        let config = self.nodes.find(CONFIG).expect("just inserted");
+        let acl = self.acls.intern(Some(&[Acl::new(crate::acl::READ, "world", "anyone")]));
+        let node = self.nodes.get_mut(config);
         node.acl = acl;
         node.set_stat(StatPersisted { aversion: -1, ..zero });
-        tree
     }
 
     /// Keys the hashes of what clients choose.

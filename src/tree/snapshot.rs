@@ -20,7 +20,7 @@ use super::load::kind;
 use super::{LoadError, Tree, TreeRules};
 use crate::acl::Acl;
 use crate::id::{SessionId, Zxid};
-use crate::path::{BUILT_IN, ROOT};
+use crate::path::{ALWAYS_STORED, ROOT};
 use crate::txn::DIGEST_VERSION;
 
 pub use super::body::{Body, Target};
@@ -103,6 +103,13 @@ pub struct Sections {
 }
 
 impl Sections {
+    /// Whether the nodes may be of later transactions than those up to `zxid`, which the file is named after: Java writes
+    /// them while it goes on. Before 3.6 a file does not say.
+    pub fn may_be_ahead_of(&self, zxid: Zxid) -> bool {
+        let said = self.last_zxid.max(self.known_digest().map(|digest| digest.zxid));
+        said.is_none_or(|said| said > zxid)
+    }
+
     /// The digest, unless it says "none known" (zxid 0, digest 0) or is of another version.
     pub fn known_digest(&self) -> Option<DigestSection> {
         self.digest.filter(|d| d.version == DIGEST_VERSION && (d.zxid, d.digest) != (Zxid::ZERO, 0))
@@ -116,6 +123,8 @@ pub struct Verifier {
     sessions: HashSet<SessionId>,
     acls: HashSet<i64>,
     nodes: HashSet<u64>,
+    /// The first node whose list was not in the table: to be judged by what else the file says.
+    unlisted: Option<LoadError>,
     pub node_count: u64,
 }
 
@@ -127,9 +136,13 @@ impl Verifier {
         hasher.finish()
     }
 
+    pub fn take_unlisted(&mut self) -> Option<LoadError> {
+        self.unlisted.take()
+    }
+
     /// What is missing is known only at the end.
     pub fn finish(self) -> Result<(), LoadError> {
-        let missing = BUILT_IN.into_iter().find(|path| !self.nodes.contains(&Self::hash(path)));
+        let missing = ALWAYS_STORED.into_iter().find(|path| !self.nodes.contains(&Self::hash(path)));
         missing.map_or(Ok(()), |path| Err(LoadError::MissingBuiltIn(path)))
     }
 }
@@ -146,7 +159,10 @@ impl Target for Verifier {
     fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
         self.node_count += 1;
         if acl_id != super::acls::OPEN_ID && !self.acls.contains(&acl_id) {
-            return Err(LoadError::MissingAcl { path: path.into(), id: acl_id });
+            if acl_id <= 0 {
+                return Err(LoadError::AclId(acl_id));
+            }
+            self.unlisted.get_or_insert_with(|| LoadError::MissingAcl { path: path.into(), id: acl_id });
         }
         kind(path, stat.ephemeral_owner, &TreeRules::default(), |id| self.sessions.contains(&id))?;
         let path = if path.is_empty() { ROOT } else { path };
@@ -515,6 +531,7 @@ impl<R: Read> Read for SnappyReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::BUILT_IN;
     use crate::tree::Loader;
 
     /// A snapshot of nodes without data, each with an owner.
@@ -564,7 +581,9 @@ mod tests {
         let owner = 0xffff_0000_0000_0000_u64 as i64;
         let built_in = BUILT_IN.map(|path| (path, 0));
         check(&built_in, None);
-        check(&built_in[..3], Some(LoadError::MissingBuiltIn(BUILT_IN[3])));
+        // From 3.4, and never asked for since.
+        check(&built_in[..3], None);
+        check(&built_in[..2], Some(LoadError::MissingBuiltIn(BUILT_IN[2])));
         check(&[("/", owner)], Some(LoadError::InvalidOwner { path: String::new(), owner }));
         let with = |path, owner| [&built_in[..], &[(path, owner)]].concat();
         check(&with("/a", owner), Some(LoadError::InvalidOwner { path: "/a".into(), owner }));
