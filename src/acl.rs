@@ -2,6 +2,7 @@
 //!
 //! Java: `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, the authentication providers.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jute::Text;
@@ -22,6 +23,13 @@ jute::records! {
     /// One identity of a connection.
     #[derive(Hash)]
     Identity { scheme: Text, id: Text }
+}
+
+impl Identity {
+    /// As it is sent to a leader.
+    pub fn bytes(&self) -> usize {
+        8 + self.scheme.len() + self.id.len()
+    }
 }
 
 impl Acl {
@@ -83,6 +91,11 @@ fn matches(rules: &AclRules, entry: &Acl, identity: &Identity) -> bool {
     }
 }
 
+/// Entries that are compared with each other without further ado.
+const FEW: usize = 16;
+/// Entries that `auth` may make of a list: each stands for all that its client has proved. No record takes as many.
+const MOST: usize = 1 << 16;
+
 /// The list as it is stored: duplicates dropped, `auth` replaced by the identities that prove someone
 /// (client-protocol 8.2). Anything invalid refuses the whole list.
 pub fn fix_up(
@@ -91,9 +104,15 @@ pub fn fix_up(
     identities: &[Identity],
 ) -> Result<Vec<Acl>, ErrorCode> {
     let wanted = acl.unwrap_or_default();
-    let mut fixed: Vec<Acl> = Vec::with_capacity(wanted.len());
+    let mut fixed: Vec<Acl> = Vec::with_capacity(wanted.len().min(FEW));
+    let mut seen = HashSet::new();
     for (at, entry) in wanted.iter().enumerate() {
-        if wanted[..at].contains(entry) {
+        // A frame has room for tens of thousands.
+        let stood_before = match wanted.len() <= FEW {
+            true => wanted[..at].contains(entry),
+            false => !seen.insert((entry.perms, entry.scheme.as_deref(), entry.id.as_deref())),
+        };
+        if stood_before {
             continue;
         }
         let Some(scheme) = &entry.scheme else { return Err(ErrorCode::InvalidAcl) };
@@ -105,7 +124,7 @@ pub fn fix_up(
                 scheme: identity.scheme.clone(),
                 id: identity.id.clone(),
             }));
-            if fixed.len() == before {
+            if fixed.len() == before || fixed.len() > MOST {
                 return Err(ErrorCode::InvalidAcl);
             }
             continue;
@@ -233,6 +252,22 @@ mod tests {
         }
         assert_eq!(fix_up(&AclRules::default(), None, &[]), Err(ErrorCode::InvalidAcl));
         assert_eq!(fix_up(&AclRules::default(), Some(&[]), &[]), Err(ErrorCode::InvalidAcl));
+    }
+
+    #[test]
+    fn long_lists_cost_what_they_are_long() {
+        let ids = |count: usize| (0..count).map(|at| format!("{at}:x"));
+        let entries = |scheme, count| ids(count).map(|id| entry(Some(scheme), Some(&id))).collect::<Vec<_>>();
+        // Would take seconds if each were compared with all before it.
+        let twice = [entries("digest", 50_000), entries("digest", 50_000)].concat();
+        let fixed = fix_up(&AclRules::default(), Some(&twice), &[]).unwrap();
+        assert_eq!(fixed.len(), 50_000);
+        // And gigabytes, if every entry became all that its client has proved.
+        let identities: Vec<_> =
+            ids(800).map(|id| Identity { scheme: "digest".into(), id: id.as_str().into() }).collect();
+        let wanted = entries("auth", 50_000);
+        assert_eq!(fix_up(&AclRules::default(), Some(&wanted), &identities), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fix_up(&AclRules::default(), Some(&wanted[..20]), &identities).unwrap().len(), 16_000);
     }
 
     #[test]

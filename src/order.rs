@@ -53,6 +53,14 @@ impl<R, W> Gate<R, W> {
         matches!(self.waiting.front(), Some(Waiting::Read(_)))
     }
 
+    /// What waits to be answered on the spot.
+    pub fn reads_mut(&mut self) -> impl Iterator<Item = &mut R> {
+        self.waiting.iter_mut().filter_map(|waiting| match waiting {
+            Waiting::Read(read) => Some(read),
+            Waiting::Write(_) => None,
+        })
+    }
+
     /// A write went on its way.
     pub fn on_write(&mut self, write: W) {
         self.waiting.push_back(Waiting::Write(write));

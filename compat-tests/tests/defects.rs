@@ -6,7 +6,8 @@
 use compat_tests::check::defect;
 use compat_tests::raw::{Client, Connect, Received, Session};
 use compat_tests::request::{
-    Body, acl, create, create_ttl, multi, node, op, path, set_acl, set_data, unwatched, versioned, watch_kind, watched,
+    Body, acl, auth, create, create_ttl, multi, node, op, path, set_acl, set_data, unwatched, versioned, watch_kind,
+    watched,
 };
 use compat_tests::{Server, Setup};
 
@@ -230,4 +231,25 @@ fn an_undecodable_write_takes_no_zxid() {
     assert_eq!(c.ok(op::CREATE, node("/u")).zxid, z + 1);
     drop(c);
     survives(&mut server);
+}
+
+/// No defect of its own in data-model 12b: a connection's identities have no end there, and each of its writes takes all of
+/// them to the leader.
+#[test]
+fn the_identities_of_a_connection_have_an_end() {
+    defect(&Setup::standalone(), |s| {
+        let mut c = Client::connect(s);
+        // The same again is nothing new.
+        for _ in 0..3000 {
+            c.ok(op::AUTH, auth("digest", b"bob:pw"));
+        }
+        let proved = (0..10_000).take_while(|at| c.err(op::AUTH, auth("digest", format!("{at}:pw").as_bytes())) == 0);
+        let proved = proved.count();
+        assert!((100..10_000).contains(&proved), "{proved} identities");
+        c.expect_closed();
+        let mut c = Client::connect(s);
+        assert_eq!(c.err(op::AUTH, auth("digest", &[b'x'; 100_000])), -115);
+        c.expect_closed();
+        survives(s);
+    });
 }

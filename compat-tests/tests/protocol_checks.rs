@@ -1535,3 +1535,48 @@ mod oddities {
         });
     }
 }
+
+/// Sections 2.13 and 7.1.
+mod what_came_when {
+    use super::*;
+
+    #[test]
+    fn a_read_that_waits_is_judged_without_what_is_proved_meanwhile() {
+        DEFAULT.run(|s| {
+            let mut owner = Client::connect(s);
+            owner.ok(op::AUTH, auth("digest", b"bob:pw"));
+            owner.ok(op::CREATE, create("/proved-later", b"", BOB, 0));
+            let mut c = Client::connect(s);
+            // In one piece: the read waits for the write, and the proof for nobody.
+            let asked: [(i32, i32, Body); 3] = [
+                (1, op::CREATE, node("/proved-later-w")),
+                (2, op::GET_DATA, unwatched("/proved-later")),
+                (-4, op::AUTH, auth("digest", b"bob:pw")),
+            ];
+            let asked = asked.map(|(xid, op, body)| frame(&request(xid, op, &Vec::from(body))));
+            c.send_bytes(&asked.concat());
+            let mut replies = [(); 3].map(|()| c.reply()).map(|reply| (reply.xid, reply.err));
+            replies.sort_unstable();
+            assert_eq!(replies, [(-4, 0), (1, 0), (2, -102)]);
+            c.ok(op::GET_DATA, unwatched("/proved-later"));
+        });
+    }
+
+    #[test]
+    fn a_part_of_a_request_keeps_no_session_alive() {
+        FAST.run(|s| {
+            let mut c = Client::connect_as(s, &Connect { time_out: 1000, ..Connect::default() });
+            c.send_bytes(&1000_i32.to_be_bytes());
+            let until = Instant::now() + ANSWER;
+            loop {
+                assert!(Instant::now() < until, "the session lives on");
+                c.send_bytes(&[0]);
+                match c.receive(Duration::from_millis(100)) {
+                    Received::Silence => {}
+                    Received::Closed(_) => break,
+                    Received::Frame(frame) => panic!("{} for half a request", hex(&frame)),
+                }
+            }
+        });
+    }
+}

@@ -34,6 +34,25 @@ pub const ERROR: i32 = -1;
 pub const CREATE_SESSION: i32 = -10;
 pub const CLOSE_SESSION: i32 = -11;
 
+/// What a server without a leader refuses undecoded (client-protocol 2.11).
+pub fn is_for_leaders(op: i32) -> bool {
+    matches!(
+        op,
+        CREATE
+            | DELETE
+            | SET_DATA
+            | SET_ACL
+            | SYNC
+            | CHECK
+            | MULTI
+            | CREATE2
+            | RECONFIG
+            | CREATE_CONTAINER
+            | DELETE_CONTAINER
+            | CREATE_TTL
+    )
+}
+
 /// The name that logs and tools print for a type (Java: `Request.op2String`).
 pub fn name(op: i32) -> &'static str {
     match op {

@@ -28,6 +28,7 @@ use tracing::{debug, info, warn};
 use super::conn::{Asked, Conn, MAX_UNREAD, OnTheSpot, Phase, State};
 use super::line::{Line, Turn};
 use super::socket::{poll_write, write_all};
+use crate::acl::Identity;
 use crate::admin::four_letter;
 use crate::auth::Proof;
 use crate::id::{SessionId, Zxid};
@@ -49,6 +50,9 @@ const MAX_UNDER_WAY: usize = 4096;
 /// Reads that may wait before a further write of the same client goes on its way: all of them have to be
 /// answered together then, whether the client reads or not.
 const MAX_READS_BEFORE_WRITE: usize = 32;
+/// Bytes of all identities of one connection. Each write takes them to the leader, which does not let a packet of any
+/// size in; and each is compared with all of an access list.
+const MAX_IDENTITIES: usize = 32 << 10;
 /// Bytes of a reply to most reads.
 const USUAL_REPLY: usize = 256;
 /// What a closing connection still has to send may take this long.
@@ -68,7 +72,6 @@ pub async fn serve(shared: Arc<Shared>, conn: Arc<Conn>, stream: TcpStream) {
         line: shared.slots.as_ref().map(Line::new),
         held_back: Vec::new(),
         inputs: Vec::new(),
-        leaving: false,
     };
     let why = task.run(&mut input, &output).await;
     conn.state.lock().socket = None;
@@ -140,8 +143,6 @@ struct Task<'a> {
     held_back: Vec<Asking>,
     /// For the Node, gathered from one read.
     inputs: Vec<Input>,
-    /// The client closed its session: whatever it sends after that is ignored.
-    leaving: bool,
 }
 
 enum Event {
@@ -362,9 +363,12 @@ impl Task<'_> {
                 Ok(())
             }
             Phase::Open => {
-                self.conn.touch(now);
                 let mut asking = Vec::new();
                 let end = self.requests(now, &mut asking);
+                // A part of a frame says nothing of its client: it may be long that it came.
+                if !asking.is_empty() {
+                    self.conn.touch(now);
+                }
                 match &mut self.line {
                     None => self.handle(asking, now)?,
                     Some(line) => line.extend(asking),
@@ -572,7 +576,7 @@ impl Task<'_> {
             state.asked_session = SessionId(request.session_id);
             state.stats.received += 1;
             state.stats.last_zxid = last_zxid;
-            state.stats.connect_asked = self.shared.clock.mono();
+            state.connect_asked = self.shared.clock.mono();
             state.phase = Phase::Connecting;
         }
         self.inputs.push(Input::Connect {
@@ -587,7 +591,7 @@ impl Task<'_> {
     /// Answers what can be answered on the spot and gathers the rest for the Node, in order. If there are
     /// slots, each of `asking` has one.
     fn handle(&mut self, asking: Vec<Asking>, now: Mono) -> Result<(), End> {
-        let Self { shared, conn, inputs, leaving, held_back, .. } = self;
+        let Self { shared, conn, inputs, held_back, .. } = self;
         // What came later waits behind what waits.
         if !held_back.is_empty() {
             // What waits for its own client keeps no slot from others.
@@ -613,7 +617,7 @@ impl Task<'_> {
         let (came, mut end) = (asking.len(), Ok(()));
         let mut asking = asking.into_iter();
         while let Some(next) = asking.next() {
-            if state.phase != Phase::Open || *leaving {
+            if state.phase != Phase::Open || state.leaving {
                 break;
             }
             if state.out.len() >= MAX_UNREAD
@@ -634,10 +638,10 @@ impl Task<'_> {
                 state.close();
                 break;
             }
-            let asked = Asked { xid, op, arrived, held };
+            let asked = Asked { xid, op, arrived, held, identities: None };
             let request = match frame {
                 Frame::Request(Request::Write(write)) => {
-                    *leaving = write == Write::CloseSession;
+                    state.leaving = write == Write::CloseSession;
                     state.gate.on_write(asked);
                     waiting += 1;
                     let (session, identities) = (conn.session(), state.identities.clone());
@@ -653,6 +657,10 @@ impl Task<'_> {
                     continue;
                 }
                 Frame::Request(Request::Read(read)) => OnTheSpot::Read(read),
+                // Where nothing is written, a write is not even decoded.
+                Frame::Request(Request::Refused(_)) if shared.is_read_only() && op::is_for_leaders(op) => {
+                    OnTheSpot::Refused(ErrorCode::NotReadOnly)
+                }
                 Frame::Request(Request::Refused(error)) => OnTheSpot::Refused(error),
                 Frame::Auth(packet) => {
                     answered += 1;
@@ -708,14 +716,21 @@ impl Task<'_> {
 fn prove(shared: &Shared, conn: &Conn, state: &mut State, xid: i32, packet: &wire::AuthPacket) -> Result<(), End> {
     let address = crate::acl::address_text(conn.peer);
     match shared.auth_rules.check(packet.scheme.as_deref(), packet.auth.as_deref(), &address) {
-        Proof::Accepted(new) => {
-            let mut identities = state.identities.to_vec();
-            for identity in new {
-                if !identities.contains(&identity) {
-                    identities.push(identity);
-                }
+        Proof::Accepted(mut new) => {
+            new.retain(|identity| !state.identities.contains(identity));
+            let bytes: usize = state.identities.iter().chain(&new).map(Identity::bytes).sum();
+            if bytes > MAX_IDENTITIES {
+                warn!(
+                    peer = %conn.peer_text(), session = %conn.session(),
+                    "a client has proved more identities than {MAX_IDENTITIES} bytes hold: its connection is closed"
+                );
+                reply::write_header(&mut state.out, xid, Zxid::ZERO, ErrorCode::AuthFailed.code());
+                state.close();
+                return Ok(());
             }
-            state.identities = identities.into();
+            if !new.is_empty() {
+                state.add_identities(new);
+            }
             if packet.scheme.as_deref() == Some("ensemble") {
                 let named = packet.auth.as_deref().is_some_and(|name| !name.is_empty());
                 let counts = &mut shared.counters.measures.lock().ensemble_auth;

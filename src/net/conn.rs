@@ -49,6 +49,8 @@ pub struct Asked {
     pub arrived: Mono,
     /// Its place among large requests, until its reply is produced.
     pub held: Option<Box<Held>>,
+    /// Who asked, if the connection has proved more since.
+    pub identities: Option<Arc<[Identity]>>,
 }
 
 /// What is answered on the spot, once its turn comes.
@@ -77,11 +79,22 @@ pub struct State {
     pub stats: ConnStats,
     /// The ConnectRequest had the readOnly byte.
     pub sent_read_only: bool,
-    /// The session that the ConnectRequest asked for.
+    /// The session that the ConnectRequest asked for, and when that came.
     pub asked_session: SessionId,
+    pub connect_asked: Mono,
+    /// The client closed its session: whatever it sends after that is ignored.
+    pub leaving: bool,
 }
 
 impl State {
+    /// What waits was asked before they were proved, and is judged without them.
+    pub fn add_identities(&mut self, new: Vec<Identity>) {
+        for (asked, _) in self.gate.reads_mut() {
+            asked.identities.get_or_insert_with(|| self.identities.clone());
+        }
+        self.identities = self.identities.iter().cloned().chain(new).collect();
+    }
+
     /// Whether what is appended to `out` will still reach the client.
     pub fn is_sending(&self) -> bool {
         matches!(self.phase, Phase::Connecting | Phase::Open)
@@ -162,13 +175,16 @@ pub struct ConnStats {
     pub last_response_ms: Mono,
     pub last_latency_ms: i64,
     pub latency_ms: Summary,
-    /// When the ConnectRequest came.
-    pub connect_asked: Mono,
 }
 
 impl ConnStats {
     /// Takes note of a reply and gives its latency in milliseconds.
-    pub fn on_answered(&mut self, Asked { xid, op, arrived, held: _ }: Asked, zxid: Zxid, now: Mono) -> i64 {
+    pub fn on_answered(
+        &mut self,
+        Asked { xid, op, arrived, held: _, identities: _ }: Asked,
+        zxid: Zxid,
+        now: Mono,
+    ) -> i64 {
         let latency = (now - arrived).max(0);
         self.sent += 1;
         self.last_op = Some(op);
@@ -226,6 +242,8 @@ impl Conn {
                 stats: ConnStats::default(),
                 sent_read_only: false,
                 asked_session: SessionId::NONE,
+                connect_asked: now,
+                leaving: false,
             }),
             task: AtomicWaker::new(),
             is_called: AtomicBool::new(false),

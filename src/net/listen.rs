@@ -1,7 +1,7 @@
 //! The client port: who may connect at all.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +30,9 @@ pub fn bind(endpoint: &Endpoint, backlog: i32, keep_alive: bool) -> Result<TcpLi
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
         any_address(endpoint.port).into()
     } else {
-        use std::net::ToSocketAddrs;
-        let host = endpoint.host.as_str();
-        let resolved = (host, endpoint.port).to_socket_addrs().or_else(|error| match host.split_once('%') {
-            // The system knows a zone only with link-local addresses; Java takes one with any, as in ::1%lo.
-            Some((address, _)) => (address, endpoint.port).to_socket_addrs(),
-            None => Err(error),
-        });
-        in_java_s_order(resolved.with_context(|| format!("clientPortAddress={}: unknown host", endpoint.host))?)
+        in_java_s_order(
+            addresses(endpoint).with_context(|| format!("clientPortAddress={}: unknown host", endpoint.host))?,
+        )
     };
     let mut last = None;
     for address in addresses {
@@ -56,6 +51,16 @@ pub fn bind(endpoint: &Endpoint, backlog: i32, keep_alive: bool) -> Result<TcpLi
         }
     }
     Err(last.unwrap_or_else(|| anyhow::anyhow!("{endpoint} has no address")))
+}
+
+/// The addresses of a name, or the address that it is.
+pub fn addresses(endpoint: &Endpoint) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let host = endpoint.host.as_str();
+    (host, endpoint.port).to_socket_addrs().or_else(|error| match host.split_once('%') {
+        // The system knows a zone only with link-local addresses; Java takes one with any, as in ::1%lo.
+        Some((address, _)) => (address, endpoint.port).to_socket_addrs(),
+        None => Err(error),
+    })
 }
 
 /// What stands for every address of the machine, best first.

@@ -143,7 +143,7 @@ impl Node {
     }
 
     /// Whether this server made the session.
-    fn is_own(&self, session: SessionId) -> bool {
+    pub(super) fn is_own(&self, session: SessionId) -> bool {
         (session.0 >> 56) as u8 == self.server_id
     }
 

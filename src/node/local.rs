@@ -68,10 +68,17 @@ impl LocalSessions {
 }
 
 impl Node {
+    /// The sessions of this server alone, if there may be such.
+    pub fn local_sessions(&self) -> Option<&SessionTable> {
+        self.local.is_enabled().then_some(&self.local.table)
+    }
+
     /// Whether the connection has its session, or is refused one: nobody else need be asked.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one input")]
     pub(super) fn connect_locally(
         &mut self,
         now: Now,
+        tree: &Tree,
         conn: ConnId,
         session: SessionId,
         password: &Bytes,
@@ -94,8 +101,10 @@ impl Node {
             return true;
         }
         if self.duty == Duty::ReadOnly {
-            // Only a leader can say whether a session of all servers lives, or begin one.
-            effects.push(Effect::Close { conn });
+            // Only a leader can say whether a session of all servers lives, or begin one. One that began here and is
+            // not of all servers was of this one alone, and is no more: its client may have another one.
+            let was_local = self.local.is_enabled() && self.is_own(session) && !tree.sessions().contains_key(&session);
+            effects.push(if was_local { Effect::Refused { conn } } else { Effect::Close { conn } });
             return true;
         }
         false

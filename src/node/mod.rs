@@ -335,7 +335,7 @@ impl Node {
         if self.duty == Duty::None || self.disk_full && session == SessionId::NONE {
             return effects.push(Effect::Close { conn });
         }
-        if self.connect_locally(now, conn, session, password, timeout_ms, effects) {
+        if self.connect_locally(now, tree, conn, session, password, timeout_ms, effects) {
             return;
         }
         if self.duty == Duty::Forward {

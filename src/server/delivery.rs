@@ -122,7 +122,13 @@ impl Deliver for Delivery<'_> {
         self.with(conn, |conn, state, replies| {
             let start = state.out.len();
             if open_session(shared, conn, state, session, timeout_ms) {
-                let asked = Asked { xid: 0, op: op::CREATE_SESSION, arrived: state.stats.connect_asked, held: None };
+                let asked = Asked {
+                    xid: 0,
+                    op: op::CREATE_SESSION,
+                    arrived: state.connect_asked,
+                    held: None,
+                    identities: None,
+                };
                 let latency = state.stats.on_answered(asked, state.stats.last_zxid, now);
                 replies.add_update(latency, state.out.len() - start);
                 opened = 1;
@@ -159,6 +165,10 @@ pub(super) fn open_session(
 /// catches up when it reconnects.
 const MAX_UNREAD_EVENTS: usize = 16 << 20;
 
+/// Bytes of replies that a connection may have queued at all. Reads that stand between two writes are answered together,
+/// whether their client takes the replies or not.
+const MOST_QUEUED: usize = 256 << 20;
+
 /// Answers a request whose turn it is, into the queue of its connection, and counts the reply.
 #[expect(clippy::too_many_arguments, reason = "who asks, what, of which state, and where it is counted")]
 pub fn answer_on_the_spot<W: std::ops::DerefMut<Target = WatchTable>>(
@@ -178,9 +188,9 @@ pub fn answer_on_the_spot<W: std::ops::DerefMut<Target = WatchTable>>(
             let reader = read::Reader {
                 conn: conn.id,
                 session: conn.session(),
-                identities: &state.identities,
+                identities: asked.identities.as_deref().unwrap_or(&state.identities),
                 rules: &shared.acl_rules,
-                max_reply: shared.max_reply,
+                max_reply: shared.max_reply.min(MOST_QUEUED.saturating_sub(start)),
             };
             read::answer(&mut state.out, tree, watches, reader, xid, request);
             if let Some((path, bytes)) = read::shown(request, &state.out[start..]) {

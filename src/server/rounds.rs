@@ -248,6 +248,12 @@ fn answer_now(shared: &Shared, conn: ConnId, xid: i32, error: i32) {
         let mut delivery = Delivery::new(shared, &mut woken);
         delivery.answer(conn, &tree, &mut watches, |out| reply::write_header(out, xid, zxid, error));
     }
+    if error != 0
+        && let Some(conn) = shared.registry.find(conn)
+    {
+        // If that was the end of its session, it goes on.
+        conn.state.lock().leaving = false;
+    }
     woken.into_iter().for_each(|conn| conn.wake_up());
 }
 
