@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -212,13 +213,33 @@ pub struct Lock(#[allow(dead_code)] File);
 
 /// Takes the lock file `dir/lock`. The directory must exist. `None` if another process has it.
 pub fn lock(dir: &Path) -> io::Result<Option<Lock>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
-    // SAFETY: the descriptor is open for the whole call.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(Some(Lock(file)));
+    match flock(dir, libc::LOCK_NB) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        taken => taken.map(Some),
     }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
+}
+
+/// The same, when the other process gives it back, which may be soon. `None` if it has not `within` that time.
+pub fn await_lock(dir: &Path, within: Duration) -> io::Result<Option<Lock>> {
+    let (tell, taken) = mpsc::channel();
+    let dir = dir.to_owned();
+    // Nothing can end its wait but the lock, or the end of the process, which is what a caller does that gives up.
+    std::thread::spawn(move || tell.send(flock(&dir, 0)));
+    taken.recv_timeout(within).map_or(Ok(None), |taken| taken.map(Some))
+}
+
+fn flock(dir: &Path, flags: i32) -> io::Result<Lock> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
+    loop {
+        // SAFETY: the descriptor is open for the whole call.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | flags) } == 0 {
+            return Ok(Lock(file));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 /// Replaces a file as a whole, durably: a crash leaves the old one or the new one.

@@ -186,7 +186,28 @@ fn a_configuration_is_looked_at_and_nothing_is_touched() {
     let refused = place.zooid(&["check"]);
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("myid file is missing"), "{}", stderr(&refused));
+    place.configure("clientPortAddress=no-such-host.invalid\n");
+    let refused = place.zooid(&["server"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("clientPortAddress=no-such-host.invalid: unknown host"), "{}", stderr(&refused));
+    assert!(stderr(&refused).ends_with("Invalid config, exiting abnormally\n"), "{}", stderr(&refused));
     assert!(!place.data().exists());
+}
+
+#[test]
+fn without_a_client_port_only_a_member_is_of_use() {
+    let place = Place::new("portless");
+    let without_port = |more: &str| {
+        std::fs::write(place.config(), format!("tickTime=2000\ndataDir={}\n{more}", place.data().display())).unwrap();
+        place.zooid(&["check"])
+    };
+    let alone = without_port("");
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+    assert!(stderr(&alone).contains("nobody could reach this server"), "{}", stderr(&alone));
+    std::fs::create_dir_all(place.data()).unwrap();
+    std::fs::write(place.data().join("myid"), "1\n").unwrap();
+    let votes = without_port("initLimit=5\nsyncLimit=5\nserver.1=localhost:2888:3888\nserver.2=other:2888:3888\n");
+    assert!(votes.status.success(), "{}", stderr(&votes));
 }
 
 // config-and-operations 8.5 #26 to #28, on-disk 1.1

@@ -56,6 +56,13 @@ impl Server {
     }
 
     fn run(dir: PathBuf, flags: &[&str], rest: &[&str]) -> Self {
+        let mut server = Self::spawn(dir, flags, rest);
+        server.find_port();
+        server
+    }
+
+    /// It may not serve yet.
+    fn spawn(dir: PathBuf, flags: &[&str], rest: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_zooid"))
             .arg("server")
             .args(flags)
@@ -68,11 +75,13 @@ impl Server {
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut server = Self { process, port: 0, log, dir };
-        let line = server.wait_for_line("serves on port ");
+        Self { process, port: 0, log, dir }
+    }
+
+    fn find_port(&mut self) {
+        let line = self.wait_for_line("serves on port ");
         let port = line.split("serves on port ").nth(1).unwrap();
-        server.port = port.split(',').next().unwrap().parse().unwrap();
-        server
+        self.port = port.split(',').next().unwrap().parse().unwrap();
     }
 
     /// The next line of the log with `text` in it.
@@ -384,6 +393,21 @@ fn connections_above_the_limit_are_closed() {
 
 /// Until a word has this answer.
 #[track_caller]
+// A server that was told to stop may be busy with its image for a while, and zkServer.sh does not wait for that.
+#[test]
+fn a_start_waits_until_the_former_server_has_ended() {
+    let dir = Server::dir("former");
+    std::fs::create_dir_all(dir.join("zooid")).unwrap();
+    let lock = std::fs::File::create(dir.join("zooid/lock")).unwrap();
+    lock.lock().unwrap();
+    let path = dir.to_str().unwrap().to_owned();
+    let mut server = Server::spawn(dir, &[], &["0", &path]);
+    server.wait_for_line("is locked by another process, which serves it: waiting up to");
+    drop(lock);
+    server.find_port();
+    assert!(server.ask(b"srvr").contains("\nMode: standalone\n"));
+}
+
 fn wait_for(server: &Server, word: &str, expected: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -418,6 +442,7 @@ fn a_member_says_what_has_become_of_it() {
     assert!(is_read_only);
     assert_eq!(session.try_create("/a", ""), -119);
     assert_eq!(session.ask(9, &text("/")), -119);
+    assert_eq!(session.ask(1, &[]), -119, "it is not even decoded");
     session.get_children_and_watch("/");
 
     let two = Server::member(2, &ports, &flags);

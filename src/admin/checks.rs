@@ -207,6 +207,7 @@ fn owner(session: i64, path: &str) -> (SessionId, Vec<String>) {
 fn dump_is_java_s() {
     let (one, two) = (0x0100_0012_6695_0000, 0x0100_0012_6695_0001);
     let standalone = Dump {
+        local: None,
         sessions: KnownSessions::Tracked(vec![
             bucket("15:11:05", vec![]),
             bucket("15:11:09", vec![]),
@@ -223,6 +224,10 @@ fn dump_is_java_s() {
         ]),
     };
     assert_eq!(dump(&standalone), java!("dump"));
+    let local = vec![bucket("15:11:09", vec![SessionId(1)])];
+    let leader = dump(&Dump { local: Some(local.clone()), ..standalone.clone() });
+    let both = "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at ";
+    assert!(leader.starts_with(both) && leader.contains("\n\t0x1\nGlobal Session Sets (5)/(2):\n"), "{leader}");
     let netty = dump(&Dump { connections: None, ..standalone });
     assert!(netty.ends_with("\nConnections dump:\n"), "{netty}");
 
@@ -230,6 +235,7 @@ fn dump_is_java_s() {
     let paths = ["/app/workers/f1", "/app/workers/w-1", "/app/workers/w-2", "/app/workers/o1"];
     let timeouts = [30_000, 30_000, 20_000, 30_000];
     let follower = Dump {
+        local: None,
         sessions: KnownSessions::Global(ids.map(SessionId).into_iter().zip(timeouts).collect()),
         ephemerals: ids.into_iter().zip(paths).map(|(id, path)| owner(id, path)).collect(),
         connections: Some(vec![
@@ -239,6 +245,8 @@ fn dump_is_java_s() {
         ]),
     };
     assert_eq!(dump(&follower), java!("follower-dump"));
+    let with_local = dump(&Dump { local: Some(local), ..follower });
+    assert!(with_local.contains("\n\t0x1\nGlobal Sessions(4):\n"), "{with_local}");
 }
 
 // config 8.2 #45

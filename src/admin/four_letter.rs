@@ -17,12 +17,12 @@ use super::text::{self, Bucket, Client, ClientSession, Dump, KnownSessions, Serv
 use super::{environment, java::LocalTime};
 use crate::clock;
 use crate::config::{self, ConnectionFactory, FourLetterWords, version_dir};
-use crate::id::{ConnId, SessionId};
-use crate::net::conn::Conn;
+use crate::id::{ConnId, SessionId, Zxid};
+use crate::net::conn::{Conn, ConnStats};
 use crate::node::Duty;
 use crate::node::stats::{NodeStats, RoleKind};
 use crate::server::Shared;
-use crate::session::Mono;
+use crate::session::{Mono, SessionTable};
 use crate::tree::quota::{self, Track};
 
 /// One of the words.
@@ -146,7 +146,7 @@ fn execute(shared: &Shared, asking: &Conn, word: Word, argument: &[u8]) -> Strin
         Word::Cons => text::cons(&clients(shared, asking.id)),
         Word::Crst => {
             for conn in shared.registry.all() {
-                conn.state.lock().stats = Default::default();
+                conn.state.lock().stats = ConnStats { last_zxid: Zxid(-1), ..ConnStats::default() };
             }
             "Connection stats reset.\n".to_owned()
         }
@@ -266,7 +266,7 @@ fn conf(shared: &Shared) -> String {
     let (data_dir_bytes, data_log_dir_bytes) = directory_sizes(shared);
     let working_dir = std::env::current_dir().unwrap_or_default();
     let figures = config::Figures {
-        client_port: shared.client_port.into(),
+        client_port: shared.client_port.map_or(-1, Into::into),
         working_dir: &working_dir,
         data_dir_bytes,
         data_log_dir_bytes,
@@ -292,13 +292,13 @@ fn directory_sizes(shared: &Shared) -> (u64, u64) {
 }
 
 fn dump(shared: &Shared) -> Option<Dump> {
-    let (orders, buckets) = shared.admin.questions.ask(shared, |node| {
-        let buckets = node.sessions().buckets();
-        (
-            node.duty() == Duty::Order,
-            buckets.map(|(deadline, sessions)| (deadline, sessions.iter().copied().collect())).collect::<Vec<_>>(),
-        )
+    let (orders, buckets, local) = shared.admin.questions.ask(shared, |node| {
+        let buckets = |table: &SessionTable| -> Vec<(Mono, Vec<SessionId>)> {
+            table.buckets().map(|(deadline, sessions)| (deadline, sessions.iter().copied().collect())).collect()
+        };
+        (node.duty() == Duty::Order, buckets(node.sessions()), node.local_sessions().map(buckets))
     })?;
+    let local = local.map(|buckets| at_wall_time(shared, buckets));
     let sessions = if orders {
         KnownSessions::Tracked(at_wall_time(shared, buckets))
     } else {
@@ -314,7 +314,7 @@ fn dump(shared: &Shared) -> Option<Dump> {
         ConnectionFactory::Nio => Some(at_wall_time(shared, connection_buckets(shared))),
         ConnectionFactory::Netty => None,
     };
-    Some(Dump { sessions, ephemerals, connections })
+    Some(Dump { local, sessions, ephemerals, connections })
 }
 
 /// Connections by the moment at which they are given up if nothing is heard of them.
@@ -371,20 +371,25 @@ fn mntr(shared: &Shared) -> String {
         connections: shared.registry.len(),
         outstanding: shared.counters.outstanding.load(Ordering::Relaxed),
         drop_probability: shared.connection_tokens.as_ref().map_or(0.0, |tokens| tokens.lock().drop_probability()),
-        uptime_ms: shared.clock.mono(),
+        uptime_ms: shared.clock.mono() - stats.role.map_or(0, |role| role.since),
         open_files: environment::open_files().unwrap_or(-1),
         max_files: environment::max_files().unwrap_or(-1),
-        quorum_size: stats.role.map(|_| shared.config.ensemble.membership.participants().count()),
+        quorum_size: stats
+            .role
+            .filter(|role| role.kind != RoleKind::Looking)
+            .map(|_| shared.config.ensemble.membership.participants().count()),
         member: stats.role.map(|role| role.counts).unwrap_or_default(),
         observed: stats.role.filter(|role| role.kind == RoleKind::Observing).and_then(|role| role.leader),
-        leading: stats.role.and_then(|role| role.leading).map(|leading| LeadingFigures {
-            learners: leading.learners,
-            synced_followers: leading.synced_followers,
-            synced_non_voting_followers: leading.synced_non_voting_followers,
-            synced_observers: leading.synced_observers,
-            pending_syncs: leading.pending_syncs,
-            uptime_ms: shared.clock.mono() - leading.since,
-            proposal_sizes: leading.proposal_sizes,
+        leading: stats.role.and_then(|role| role.leading.map(|leading| (role, leading))).map(|(role, leading)| {
+            LeadingFigures {
+                learners: leading.learners,
+                synced_followers: leading.synced_followers,
+                synced_non_voting_followers: leading.synced_non_voting_followers,
+                synced_observers: leading.synced_observers,
+                pending_syncs: leading.pending_syncs,
+                uptime_ms: shared.clock.mono() - role.since,
+                proposal_sizes: leading.proposal_sizes,
+            }
         }),
         ..Gauges::default()
     };

@@ -215,6 +215,8 @@ pub enum KnownSessions {
 
 #[derive(Clone, Debug)]
 pub struct Dump {
+    /// Of this server alone, if there may be such.
+    pub local: Option<Vec<Bucket<SessionId>>>,
     pub sessions: KnownSessions,
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
     /// Addresses and sessions; `None` with Netty, which has no such list.
@@ -223,11 +225,16 @@ pub struct Dump {
 
 pub fn dump(dump: &Dump) -> String {
     let mut text = "SessionTracker dump:\n".to_owned();
+    let write_session = |text: &mut String, session: &SessionId| {
+        let _ = writeln!(text, "\t0x{session:x}");
+    };
+    if let Some(buckets) = &dump.local {
+        write_buckets(&mut text, "Local Session Sets", buckets, write_session);
+    }
     match &dump.sessions {
         KnownSessions::Tracked(buckets) => {
-            write_buckets(&mut text, "Session Sets", buckets, |text, session| {
-                let _ = writeln!(text, "\t0x{session:x}");
-            });
+            let title = if dump.local.is_some() { "Global Session Sets" } else { "Session Sets" };
+            write_buckets(&mut text, title, buckets, write_session);
         }
         KnownSessions::Global(sessions) => {
             let _ = writeln!(text, "Global Sessions({}):", sessions.len());

@@ -303,8 +303,12 @@ fn the_first_file_names_the_others() {
         myid: "/d/myid".into(),
         dynamic: Some("/c/dyn".into()),
         dynamic_next: Some("/c/zoo.cfg.dynamic.next".into()),
+        client: None,
     };
     assert_eq!(draft.wants(), wants);
+    let named = |text: &str| Draft::parse("/c/zoo.cfg", text.as_bytes(), &Flags::default()).unwrap().wants().client;
+    assert_eq!(named("dataDir=/d\nclientPort=2181\nclientPortAddress=h").unwrap().to_string(), "h:2181");
+    assert_eq!(named("dataDir=/d\nclientPort=2181"), None);
     assert_eq!(Draft::parse("zoo.cfg", b"dataDir=/d", &Flags::default()).unwrap().wants().dynamic_next, None);
 }
 
@@ -411,6 +415,11 @@ fn client_addresses_must_not_contradict() {
     let clash = "client address for this server (id = 1) in static config file is";
     refuse_with(&format!("{one}clientPort=2182"), "", &myid("1"), 2, clash);
     refuse_with(&format!("{one}clientPort=2181\nclientPortAddress=10.0.0.2"), "", &myid("1"), 2, clash);
+    // Who asks for one address is not to be reachable at all of them.
+    let all = "dataDir=/d\nserver.1=a:2888:3888;2181\nclientPort=2181\nclientPortAddress=";
+    for host in ["localhost", "10.0.0.1"] {
+        refuse_with(&format!("{all}{host}"), "", &myid("1"), 2, clash);
+    }
     for same in
         ["clientPort=2181", "clientPort=2181\nclientPortAddress=10.0.0.1", "clientPort=2181\nclientPortAddress=h"]
     {

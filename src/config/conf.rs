@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Config, Mode, Role, version_dir};
+use super::{Config, MemberAddress, Mode, Role, version_dir};
 
 /// What `conf` shows and the configuration does not know.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,16 @@ impl Config {
     /// The answer of a read-only member: as a standalone server, and the own place in the ensemble.
     pub fn conf_read_only(&self, figures: Figures<'_>) -> String {
         let own = self.ensemble.server_id.and_then(|id| self.ensemble.membership.members.get(&id));
-        let address = own.and_then(|member| member.addresses.first());
+        let ports = |port: fn(&MemberAddress) -> u16| {
+            let mut ports: Vec<String> = Vec::new();
+            for address in own.iter().flat_map(|member| &member.addresses) {
+                let port = port(address).to_string();
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
+            }
+            if ports.is_empty() { "0".to_owned() } else { ports.join("|") }
+        };
         let peer_type = match self.ensemble.role {
             Role::Participant => 0,
             Role::Observer => 1,
@@ -57,8 +66,8 @@ impl Config {
             "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\npeerType={peer_type}\n",
             self.node.init_limit_ticks,
             self.node.sync_limit_ticks,
-            address.map_or(0, |address| address.election_port),
-            address.map_or(0, |address| address.quorum_port),
+            ports(|address| address.election_port),
+            ports(|address| address.quorum_port),
         );
         text
     }

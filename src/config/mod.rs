@@ -88,6 +88,8 @@ pub struct Wants {
     pub myid: PathBuf,
     pub dynamic: Option<PathBuf>,
     pub dynamic_next: Option<PathBuf>,
+    /// The host of `clientPortAddress`, which must have an address by now.
+    pub client: Option<Endpoint>,
 }
 
 /// The bytes of the files that [`Draft::wants`] named; `None` for one that is not there, or is no file.
@@ -124,11 +126,12 @@ impl Draft {
         Ok(Self { path: path.to_owned(), text, lines, properties, file, notices })
     }
 
-    /// The files that [`Draft::finish`] needs the contents of.
+    /// What somebody who reaches files and name servers has to look at: the contents are for [`Draft::finish`].
     pub fn wants(&self) -> Wants {
         let dynamic = self.file.dynamic_file.as_ref().map(PathBuf::from);
         let dynamic_next = dynamic.as_ref().map(|_| PathBuf::from(format!("{}.dynamic.next", self.path)));
-        Wants { myid: self.file.data_dir.join("myid"), dynamic, dynamic_next }
+        let client = self.file.client.clone().filter(|client| !client.is_any_address());
+        Wants { myid: self.file.data_dir.join("myid"), dynamic, dynamic_next, client }
     }
 
     /// Parses what the other files held and puts everything together.

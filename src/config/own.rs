@@ -146,11 +146,11 @@ fn parse_myid(bytes: &[u8]) -> Result<i64, ConfigError> {
 /// Where clients connect: the own `server.N` line goes before `clientPort`, and must not contradict it.
 ///
 /// Java: `QuorumPeerConfig.setupClientPort`, which compares resolved addresses. Here a name and an address
-/// cannot be told apart, so only their ports are compared.
+/// cannot be told apart, so only their ports are compared; but no name stands for every address.
 fn choose_client(from_file: Option<&Endpoint>, own: Option<&Member>) -> Result<Option<Endpoint>, ConfigError> {
     let from_line = own.and_then(|member| member.client.as_ref());
     if let (Some(file), Some(line), Some(own)) = (from_file, from_line, own) {
-        let same_host = file.is_any_address() || may_be_same_host(&file.host, &line.host);
+        let same_host = file.is_any_address() || !line.is_any_address() && may_be_same_host(&file.host, &line.host);
         if file.port != line.port || !same_host {
             return Err(ConfigError::invalid(format!(
                 "client address for this server (id = {}) in static config file is {file} is different from client \

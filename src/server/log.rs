@@ -116,6 +116,8 @@ impl LogQueue {
     }
 
     pub fn stop(&self) {
+        // Not between a look at it and the sleep that follows.
+        let _waiting = self.waiting.lock();
         self.stopping.store(true, Ordering::Release);
         self.arrived.notify_one();
     }

@@ -65,7 +65,7 @@ pub struct Shared {
     /// Bytes of a reply at most.
     pub max_reply: usize,
     /// The port that is open for clients.
-    pub client_port: u16,
+    pub client_port: Option<u16>,
     pub image: ImageDesk,
     /// What becomes of clients' requests: a [`Duty`].
     duty: AtomicU8,
@@ -77,7 +77,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(config: Config, clock: Clock, tree: Tree, seed: u64, client_port: u16) -> Self {
+    pub fn new(config: Config, clock: Clock, tree: Tree, seed: u64, client_port: Option<u16>) -> Self {
         Self {
             acl_rules: start::acl_rules(&config),
             auth_rules: start::auth_rules(&config),

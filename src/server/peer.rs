@@ -180,6 +180,8 @@ impl Peers {
         let Some(path) = &self.shared.config.path else { return };
         let me = self.shared.config.ensemble.server_id.expect("a member has a myid");
         let saved = std::fs::read(path).and_then(|text| {
+            // The next start may be from another directory.
+            let path = &std::fs::canonicalize(path)?.to_string_lossy().into_owned();
             let rewritten = config::rewrite(path, &String::from_utf8_lossy(&text), members, me);
             let backup = format!("{path}.bak");
             if !Path::new(&backup).exists() {

@@ -59,7 +59,11 @@ pub const EXIT_INVALID: i32 = 2;
 /// What this version can do beyond Java (design.md D16).
 const FEATURE_LEVEL: FeatureLevel = FeatureLevel::CUMULATIVE;
 
-const NO_CLIENT_PORT: &str = "clientPort is not set: nobody could reach this server";
+/// Why nobody could use the server. A member without a client port still votes.
+fn has_no_use(config: &Config) -> Option<&'static str> {
+    let is_alone = config.ensemble.mode == Mode::Standalone;
+    (is_alone && config.node.client.is_none()).then_some("clientPort is not set: nobody could reach this server")
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -77,10 +81,10 @@ pub fn log_notices(notices: &[config::Notice]) {
 /// Serves until a signal ends it; the value is the exit code.
 pub fn serve(config: Config) -> i32 {
     let started = Instant::now();
-    let Some(endpoint) = config.node.client.clone() else {
-        error!("{NO_CLIENT_PORT}");
+    if let Some(why) = has_no_use(&config) {
+        error!("{why}");
         return EXIT_INVALID;
-    };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -90,7 +94,7 @@ pub fn serve(config: Config) -> i32 {
     };
     let signals = Signals::hear(&runtime);
     log_settings(&config);
-    let opened = match Opened::open(&config) {
+    let opened = match Opened::open(&config, STOP_PATIENCE) {
         Ok(opened) => opened,
         Err(failure) => {
             error!("Unexpected exception, exiting abnormally: {}", failure.message);
@@ -104,15 +108,16 @@ pub fn serve(config: Config) -> i32 {
     signals.is_loading.store(false, Ordering::Release);
     let entered = runtime.enter();
     let (backlog, keep_alive) = (config.node.client_port_listen_backlog, config.node.client_tcp_keep_alive);
-    let listener = match listen::bind(&endpoint, backlog, keep_alive) {
+    let bind = |endpoint| listen::bind(endpoint, backlog, keep_alive);
+    let listener = match config.node.client.as_ref().map(bind).transpose() {
         Ok(listener) => listener,
         Err(error) => {
             error!("Unexpected exception, exiting abnormally: {error:#}");
             return EXIT_UNEXPECTED;
         }
     };
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    let Opened { lock: _lock, recovered, load_ms, image, no_image, snapshots, logs, storage, found } = opened;
+    let port = listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
+    let Opened { lock, recovered, load_ms, image, no_image, snapshots, logs, storage, found } = opened;
     let queue = Arc::new(LogQueue::default());
     let clock = Clock::new(config.node.tick_time_ms.into());
     let seed = random_seed();
@@ -160,19 +165,20 @@ pub fn serve(config: Config) -> i32 {
         let shared = shared.clone();
         move || run_node(&shared, rounds)
     });
-    let accepting = runtime.spawn(listen::accept(shared.clone(), listener));
+    let accepting = listener.map(|listener| runtime.spawn(listen::accept(shared.clone(), listener)));
     let role = match shared.config.ensemble.mode {
         Mode::Standalone => "standalone".to_owned(),
         Mode::Quorum => format!("member {}", shared.config.ensemble.server_id.unwrap_or_default()),
     };
     info!(
         zxid = %last_zxid, start_ms = started.elapsed().as_millis() as u64,
-        "zooid {} serves on port {port}, {role}", env!("CARGO_PKG_VERSION")
+        "zooid {} serves on {}, {role}", env!("CARGO_PKG_VERSION"),
+        port.map_or("no port".to_owned(), |port| format!("port {port}"))
     );
 
     let signal_name = signals.wait(&runtime);
     info!("Shutting down: {signal_name} received");
-    accepting.abort();
+    accepting.inspect(|task| task.abort());
     shared.stop_node();
     node_thread.join().expect("the Node's thread does not panic");
     // Clients go to another server now, not when the image is written.
@@ -184,6 +190,8 @@ pub fn serve(config: Config) -> i32 {
     if let Some(thread) = image_thread {
         thread.join().expect("the image's thread does not panic");
     }
+    // The next server may wait for it, and need not until all memory is given back.
+    drop(lock);
     info!("stopped");
     drop(entered);
     // Somebody may wait for a name server that does not answer.
@@ -222,10 +230,11 @@ pub fn snapshot(config: &Config) -> i32 {
         error!("no snapshot was written: {error}");
         code
     };
-    let Opened { lock: _lock, mut recovered, image, no_image, snapshots, .. } = match Opened::open(config) {
-        Ok(opened) => opened,
-        Err(failure) => return failed(&failure.message, failure.exit_code),
-    };
+    let Opened { lock: _lock, mut recovered, image, no_image, snapshots, .. } =
+        match Opened::open(config, Duration::ZERO) {
+            Ok(opened) => opened,
+            Err(failure) => return failed(&failure.message, failure.exit_code),
+        };
     let compression = compression(config.node.snapshot_compression);
     let written = match no_image {
         None => {
@@ -244,8 +253,8 @@ pub fn snapshot(config: &Config) -> i32 {
 
 /// Says what [`serve`] would serve; the value is the exit code.
 pub fn check(config: &Config) -> i32 {
-    if config.node.client.is_none() {
-        error!("{NO_CLIENT_PORT}");
+    if let Some(why) = has_no_use(config) {
+        error!("{why}");
         return EXIT_INVALID;
     }
     info!("the configuration is accepted; neither ports nor data were looked at");
@@ -354,7 +363,8 @@ pub struct OpenFailure {
 }
 
 impl Opened {
-    pub fn open(config: &Config) -> Result<Self, OpenFailure> {
+    /// Waits so long for another process to leave them.
+    pub fn open(config: &Config, patience: Duration) -> Result<Self, OpenFailure> {
         let node = &config.node;
         let own_dir = node.data_dir.join("zooid");
         let failure =
@@ -389,7 +399,7 @@ impl Opened {
         let refused = |error: StorageError| failure(error.exit_code())(&error);
         // Nothing is made where nothing may be made.
         check_directories(&disks, &options).map_err(refused)?;
-        let lock = take_lock(&own_dir)?;
+        let lock = take_lock(&own_dir, patience)?;
         let (recovered, storage, found) = if is_member {
             let (store, opened) = MemberStore::open(disks, image.clone(), options, log_options).map_err(refused)?;
             let OpenedMember { recovered, epochs } = opened;
@@ -421,10 +431,20 @@ impl Opened {
     }
 }
 
-/// One process at a time: two would write over each other.
-fn take_lock(own_dir: &Path) -> Result<Lock, OpenFailure> {
+/// A server that was told to stop writes its log and its image first; `zkServer.sh restart` does not wait for that.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// One process at a time: two would write over each other. The other one may be about to end.
+fn take_lock(own_dir: &Path, patience: Duration) -> Result<Lock, OpenFailure> {
     let own = own_dir.display();
-    match disk::lock(own_dir) {
+    let taken = match disk::lock(own_dir) {
+        Ok(None) if !patience.is_zero() => {
+            warn!("{own} is locked by another process, which serves it: waiting up to {patience:?} for its end");
+            disk::await_lock(own_dir, patience)
+        }
+        taken => taken,
+    };
+    match taken {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(OpenFailure {
             message: format!("{own} is locked by another process, which serves it: stop that first"),
@@ -575,6 +595,9 @@ pub fn read_config(
     let bytes = std::fs::read(path).map_err(|error| config::ConfigError::unreadable_file(path, &error))?;
     let draft = config::Draft::parse(path, &bytes, flags)?;
     let wants = draft.wants();
+    if let Some(client) = wants.client.as_ref().filter(|client| listen::addresses(client).is_err()) {
+        return Err(config::ConfigError::unresolvable_client_address(path, &client.host));
+    }
     // One that is there and can't be read is not missing.
     let read = |path: &Path| {
         let name = path.display().to_string();
