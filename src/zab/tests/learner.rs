@@ -499,3 +499,35 @@ fn a_newer_member_list_is_told() {
     assert_eq!(said[0], "committed 2:1");
     Bench::died(&said, "the ensemble's members are now: those of the reconfiguration 0x200000001");
 }
+
+// reliability S23: it has no ACKs that a leader could miss.
+#[test]
+fn an_observer_whose_disk_hangs_gives_up() {
+    let ping = || Packet::Ping { zxid: z(2, 9), touched: None };
+    let mut bench = Bench::serving(Role::Observer, z(1, 3));
+    for at in 1..=3 {
+        bench.hear(inform(z(2, at)));
+        assert_eq!(bench.hear(ping()), ["ping 2:9"], "it has just come");
+    }
+    bench.wait(4 * TICK_MS);
+    bench.hear(ping());
+    // The disk is slow, but it goes on: what counts is what it still lacks of what came then.
+    bench.durable(z(2, 3));
+    bench.hear(inform(z(2, 4)));
+    for _ in 0..4 {
+        assert_eq!(bench.hear(ping()).len(), 1);
+        bench.wait(TICK_MS);
+    }
+    assert_eq!(bench.hear(ping()).len(), 1);
+    bench.wait(TICK_MS);
+    let said = bench.hear(ping());
+    Bench::died(&said[1..], "the own disk has not written 0x200000004 for 5000 ms; others can");
+
+    // A follower's leader sees it.
+    let mut bench = Bench::serving(Role::Participant, z(1, 3));
+    bench.hear(proposal(z(2, 1)));
+    for _ in 0..10 {
+        bench.wait(TICK_MS);
+        assert_eq!(bench.hear(ping()).len(), 1);
+    }
+}
