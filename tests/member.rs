@@ -679,6 +679,21 @@ fn a_truncation_between_append_and_sync_is_reported_rightly() {
     assert_eq!(durable.records.iter().map(|at| at.zxid).collect::<Vec<_>>(), [z(1, 6), z(1, 7)]);
 }
 
+// A leader that never led may have been killed while it wrote its first snapshot, of what is taken back now.
+#[test]
+fn a_torn_snapshot_above_the_target_goes_with_the_log() {
+    let mut story = Story::new(&[z(1, 9)]);
+    let torn = format!("snapshot.{:x}", z(1, 8).0);
+    story.world.snap.put(&torn, b"ZKSN");
+    let (mut store, _) = story.open();
+    assert!(matches!(store.truncate(z(1, 6), Zxid::ZERO), Ok(Truncated::Log { last, .. }) if last == z(1, 6)));
+    assert!(!story.world.snap.names().contains(&torn));
+    story.course.entries.retain(|logged| logged.header.zxid <= z(1, 6));
+    story.course.durable = z(1, 6);
+    let (store, _) = story.open();
+    assert_eq!(store.last(), z(1, 6));
+}
+
 // What is logged again after a truncation stands elsewhere.
 #[test]
 fn an_image_goes_by_where_its_record_stands_now() {

@@ -193,14 +193,16 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
         result.inspect_err(|_| self.log.give_up())
     }
 
-    /// The tree, the image and all snapshots are at or below the target, so they stay.
+    /// The tree, the image and every snapshot that can be used are at or below the target, so they stay.
     fn cut_log(&mut self, target: Zxid, applied: Zxid) -> Result<Truncated, StorageError> {
+        let mut notices = trunc::set_aside_above(&self.disks.snap, target)?;
         let cut = trunc::cut_log(&self.disks.log, target)?;
+        notices.extend(cut.notices);
         // The base may be a snapshot of a zxid that was never logged, as that of an epoch's start.
         let last = cut.last.map_or(self.base, |last| last.max(self.base));
         assert!(last >= applied || applied.counter() == 0, "{applied} was applied, but not logged");
         self.log.on_cut(&LogState { last, mark: cut.mark, end: None });
-        Ok(Truncated::Log { last, notices: cut.notices })
+        Ok(Truncated::Log { last, notices })
     }
 
     fn go_back(&mut self, target: Zxid) -> Result<Truncated, StorageError> {

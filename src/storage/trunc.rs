@@ -12,7 +12,7 @@
 use super::chain::{self, Chain, DiskFile, Start};
 use super::image::{self, Image};
 use super::mark::Mark;
-use super::names::LogName;
+use super::names::{LogName, SnapshotName};
 use super::recover::{Disks, Notice};
 use super::{Disk, DiskError, StorageError, install, snapshots};
 use crate::id::Zxid;
@@ -39,17 +39,23 @@ pub fn trunc<D: Disk, I: Image>(disks: &Disks<D>, image: &I, target: Zxid) -> Re
         // If it can't be removed, the next start does not believe it: its record is about to go.
         let _ = image.destroy();
     }
-    let mut notices = Vec::new();
-    let above: Vec<_> = snapshots::list(&disks.snap)?.into_iter().filter(|name| name.zxid > target).collect();
-    if !above.is_empty() {
-        install::remove_replaced_snapshots(&disks.snap)?;
-    }
-    for name in above.iter().rev() {
-        let to = install::set_aside(&disks.snap, &name.to_string())?;
-        notices.push(Notice::SetAside { from: name.to_string(), to });
-    }
+    let mut notices = set_aside_above(&disks.snap, target)?;
     notices.extend(cut_log(&disks.log, target)?.notices);
     Ok(Trunc::Done { notices })
+}
+
+/// No snapshot is left of what is about to be removed from the log, not even one that can't be used: it would seem that
+/// the log lacks what it is of.
+pub(super) fn set_aside_above<D: Disk>(snap: &D, target: Zxid) -> Result<Vec<Notice>, DiskError> {
+    let above: Vec<_> = snapshots::list(snap)?.into_iter().filter(|name| name.zxid > target).collect();
+    if !above.is_empty() {
+        install::remove_replaced_snapshots(snap)?;
+    }
+    let aside = |name: &SnapshotName| -> Result<Notice, DiskError> {
+        let to = install::set_aside(snap, &name.to_string())?;
+        Ok(Notice::SetAside { from: name.to_string(), to })
+    };
+    above.iter().rev().map(aside).collect()
 }
 
 /// What is left of a log.
