@@ -26,7 +26,8 @@ const DEFAULT_CLIENT_BACKLOG: i32 = 4096;
 /// Binds the client port. Without an address, one socket serves IPv4 and IPv6 where the system has both. Connections
 /// have the options of the socket that they are accepted from, so those cost nothing for each.
 pub fn bind(endpoint: &Endpoint, backlog: i32, keep_alive: bool) -> Result<TcpListener> {
-    let backlog = if backlog == -1 { DEFAULT_CLIENT_BACKLOG } else { backlog };
+    // As in Java, less than one is no number of its own.
+    let backlog = if backlog < 1 { DEFAULT_CLIENT_BACKLOG } else { backlog };
     let addresses: Vec<SocketAddr> = if endpoint.is_any_address() {
         any_address(endpoint.port).into()
     } else {
