@@ -7,7 +7,7 @@ use jute::records::data::StatPersisted;
 use zooid::acl::Acl;
 use zooid::id::Zxid;
 use zooid::tree::snapshot::{Compression, SnapshotError, Verifier, read, write_tree};
-use zooid::tree::{Loader, NodeRef, Tree, TreeRules};
+use zooid::tree::{LoadError, Loader, NodeRef, Tree, TreeRules};
 
 use crate::bounded;
 
@@ -20,9 +20,12 @@ pub fn snapshot(input: &[u8]) {
         let verified = bounded(limit, || verify(input, compression));
         let loaded = bounded(limit, || load(input, compression));
         match (verified, loaded) {
-            (Ok(_), Ok(tree)) => check_round_trip(&tree),
+            (Ok(unlisted), Ok((tree, also))) => {
+                assert_eq!(unlisted, also, "the node without its list");
+                check_round_trip(&tree);
+            }
             (Err(_), Err(_)) => {}
-            (Ok(()), Err(error)) => panic!("it was verified, and does not load: {error}"),
+            (Ok(_), Err(error)) => panic!("it was verified, and does not load: {error}"),
             (Err(error), Ok(_)) => panic!("it loads, and was not verified: {error}"),
         }
     }
@@ -45,16 +48,19 @@ fn unpacked_len(input: &[u8], compression: Compression) -> usize {
     }
 }
 
-fn verify(input: &[u8], compression: Compression) -> Result<(), SnapshotError> {
+fn verify(input: &[u8], compression: Compression) -> Result<Option<LoadError>, SnapshotError> {
     let mut verifier = Verifier::default();
     read(input, compression, &mut verifier)?;
-    Ok(verifier.finish()?)
+    let unlisted = verifier.take_unlisted();
+    verifier.finish()?;
+    Ok(unlisted)
 }
 
-fn load(input: &[u8], compression: Compression) -> Result<Tree, SnapshotError> {
-    let mut loader = Loader::new(TreeRules::default());
+fn load(input: &[u8], compression: Compression) -> Result<(Tree, Option<LoadError>), SnapshotError> {
+    let mut loader = Loader::of_stream(TreeRules::default());
     let sections = read(input, compression, &mut loader)?;
-    Ok(loader.finish(sections.last_zxid.unwrap_or(Zxid::ZERO))?)
+    let unlisted = loader.take_unlisted();
+    Ok((loader.finish(sections.last_zxid.unwrap_or(Zxid::ZERO))?, unlisted))
 }
 
 fn check_round_trip(tree: &Tree) {
@@ -65,7 +71,8 @@ fn check_round_trip(tree: &Tree) {
     let size = expected.iter().map(units).sum::<usize>() as i64;
     for compression in COMPRESSIONS {
         let (_, written) = write_tree(tree, Vec::new(), compression).expect("a Vec takes all");
-        let again = load(&written, compression).expect("what was written loads");
+        let (again, unlisted) = load(&written, compression).expect("what was written loads");
+        assert_eq!(unlisted, None, "what was written has all its lists");
         assert_eq!((again.last_zxid(), again.digest()), (tree.last_zxid(), tree.digest()));
         assert_eq!((again.sessions(), again.data_size()), (tree.sessions(), size));
         assert!(content(&again) == expected, "another tree was read than was written");

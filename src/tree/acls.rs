@@ -18,6 +18,11 @@ pub const OPEN_SLOT: AclSlot = 0;
 /// How snapshots name the open list of built-in nodes.
 pub const OPEN_ID: i64 = -1;
 
+/// The next list gets the next id, so the largest one can't be taken.
+pub fn may_be_id(id: i64) -> bool {
+    id > 0 && id < i64::MAX
+}
+
 #[derive(Debug)]
 struct Interned {
     id: i64,
@@ -117,8 +122,7 @@ impl AclTable {
 
     /// Enters a list under the id that a snapshot gave it. False if that id is taken or not positive.
     pub fn load(&mut self, id: i64, acl: Vec<Acl>) -> bool {
-        // The next list gets the next id, so the largest one can't be taken.
-        if id <= 0 || id == i64::MAX {
+        if !may_be_id(id) {
             return false;
         }
         let Entry::Vacant(_) = self.by_id.entry(id) else { return false };

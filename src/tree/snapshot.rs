@@ -153,13 +153,13 @@ impl Target for Verifier {
     }
 
     fn acl(&mut self, id: i64, _: Vec<Acl>) -> Result<(), LoadError> {
-        if id > 0 && self.acls.insert(id) { Ok(()) } else { Err(LoadError::AclId(id)) }
+        if super::acls::may_be_id(id) && self.acls.insert(id) { Ok(()) } else { Err(LoadError::AclId(id)) }
     }
 
     fn node(&mut self, path: &str, _: Option<&[u8]>, acl_id: i64, stat: StatPersisted) -> Result<(), LoadError> {
         self.node_count += 1;
         if acl_id != super::acls::OPEN_ID && !self.acls.contains(&acl_id) {
-            if acl_id <= 0 {
+            if !super::acls::may_be_id(acl_id) {
                 return Err(LoadError::AclId(acl_id));
             }
             self.unlisted.get_or_insert_with(|| LoadError::MissingAcl { path: path.into(), id: acl_id });
