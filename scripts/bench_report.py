@@ -308,8 +308,8 @@ def markdown(args, results, rows, drawings, facts):
         "## Limits of the machine",
         "One write of 512 B and one fdatasync, repeated, in a preallocated file; what the sockets allow is the column "
         "of the bare echo server, a tokio server that answers the same frames without any meaning. The bare server has one "
-        "thread and no runtime; with three servers it has two more threads, each with a socket to it and a file of its own, "
-        "where every set is written and synced. What it does not reach is beyond the sockets and the disk of this machine, as "
+        "thread and no runtime; with three servers it is a follower, and the leader and another follower are threads of it with "
+        "sockets and files of their own, where every set is written and synced. What it does not reach is beyond the sockets and the disk of this machine, as "
         "far as one thread can use them.",
         table(["fdatasync", "median"], limits, words=1),
     ]

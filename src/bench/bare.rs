@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,7 +16,7 @@ use anyhow::Context;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::echo::{Answers, frame};
+use super::echo::{Answers, Bare, frame};
 use super::pool::split_frame;
 use super::sync;
 use crate::net::listen::raise_open_files;
@@ -24,12 +24,8 @@ use crate::proto::op;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:2190")]
-    listen: SocketAddr,
-    /// Bytes of data in a get's answer
-    #[arg(long, default_value_t = 100)]
-    value_size: usize,
+    #[command(flatten)]
+    bare: Bare,
     /// Write and sync each set in a file here
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -87,7 +83,7 @@ impl Server {
     fn new(args: &Args, log: Option<Log>) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let mut listener =
-            TcpListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
+            TcpListener::bind(args.bare.listen).with_context(|| format!("cannot listen on {}", args.bare.listen))?;
         // As many may wait as the system allows, not the 128 that were asked for.
         socket2::SockRef::from(&listener).listen(i32::MAX)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -101,7 +97,7 @@ impl Server {
             log,
             waiting: VecDeque::new(),
             watchers: Vec::new(),
-            answers: Answers::new(args.value_size),
+            answers: Answers::new(args.bare.value_size),
             scratch: vec![0; SCRATCH],
         })
     }

@@ -12,14 +12,21 @@ use super::host::{self, Usage};
 use super::load;
 use crate::proto::op;
 
+/// What every server without meaning is told.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub struct Bare {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:2190")]
-    listen: SocketAddr,
+    pub listen: SocketAddr,
     /// Bytes of data in a get's answer
     #[arg(long, default_value_t = 100)]
-    value_size: usize,
+    pub value_size: usize,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    bare: Bare,
     /// Threads of the server
     #[arg(long, default_value_t = 2)]
     workers: usize,
@@ -40,8 +47,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .thread_name(THREAD)
         .enable_io()
         .build()?;
-    let listener = runtime.block_on(TcpListener::bind(args.listen))?;
-    let server = serve(listener, Answers::new(args.value_size));
+    let listener = runtime.block_on(TcpListener::bind(args.bare.listen))?;
+    let server = serve(listener, Answers::new(args.bare.value_size));
     if args.serve {
         return runtime.block_on(server);
     }
@@ -54,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ("set 16 x 1", "set", 16, 1),
         ("set 1 x 1", "set", 1, 1),
     ] {
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, args.listen.port()));
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, args.bare.listen.port()));
         let load = load::Args::closed_loop(server, op, connections, in_flight, args.time)?;
         if !args.json {
             println!("\n{name}");

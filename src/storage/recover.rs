@@ -345,7 +345,7 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.extend(drop_orphans(disks, options, &mut tree)?);
     }
     let present = snapshots::list(&disks.snap)?;
-    let newest = present.iter().rev().find(|name| !unusable.iter().any(|(other, _)| other == *name)).copied();
+    let newest = newest_usable(&present, &unusable);
     let image_state = if image_usable && dropped.is_none() {
         let applied = tree.last_zxid();
         ImageState::Used { applied }
@@ -357,6 +357,8 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     for name in present {
         match SnapshotId::of(&disks.snap, name) {
             Ok(id) => known.extend(id),
+            // Said already.
+            Err(_) if is_among(&unusable, name) => {}
             // It is not needed: what is, was read.
             Err(error) => notices.push(Notice::SnapshotUnusable { name, reason: error.to_string() }),
         }
@@ -538,6 +540,15 @@ fn write_again<D: Disk>(disk: &D, mark: Option<Mark>, last: Option<Position>) ->
     Ok(())
 }
 
+fn is_among(unusable: &[(SnapshotName, Unusable)], name: SnapshotName) -> bool {
+    unusable.iter().any(|(other, _)| *other == name)
+}
+
+/// Of those of a directory, which are in order.
+fn newest_usable(present: &[SnapshotName], unusable: &[(SnapshotName, Unusable)]) -> Option<SnapshotName> {
+    present.iter().rev().copied().find(|name| !is_among(unusable, *name))
+}
+
 /// How much is read and written at once.
 const AGAIN: u64 = 1 << 20;
 
@@ -562,8 +573,7 @@ fn make_durable<D: Disk>(
         }
     }
     disks.log.sync_dir()?;
-    let is_used = |name: &&SnapshotName| !unusable.iter().any(|(other, _)| other == *name);
-    if let Some(newest) = snapshots::list(&disks.snap)?.iter().rev().find(is_used) {
+    if let Some(newest) = newest_usable(&snapshots::list(&disks.snap)?, unusable) {
         match disks.snap.sync(&newest.to_string()) {
             // What counts is the image; this one can't be read, and nobody here has written it.
             Err(error) if error.kind == DiskErrorKind::Denied => {}

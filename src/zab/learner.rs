@@ -664,7 +664,6 @@ impl Learner {
         self.deadline = (!stage.waits_for_disk()).then(|| now + self.patience_ms());
     }
 
-    /// How long the leader may be silent.
     /// A leader gives up a follower whose ACKs don't come. An observer has none to send: with a disk that hangs it would
     /// show its clients an ever older tree, and keep in memory all that comes.
     fn look_at_disk(&mut self, now: Mono) -> Result<(), Fault> {
@@ -680,6 +679,7 @@ impl Learner {
         if ms >= self.patience_ms() { Err(Fault::DiskHangs { zxid, ms }) } else { Ok(()) }
     }
 
+    /// How long the leader may be silent.
     fn patience_ms(&self) -> i64 {
         let ticks = match self.stage {
             Stage::Dialling => self.rules.connect_limit_ticks,
