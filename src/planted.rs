@@ -29,6 +29,8 @@ bugs! {
     AppliesUncommitted,
     /// A start applies all that is logged (ZOOKEEPER-2845, 4837).
     TailApplied,
+    /// A snapshot takes the place of a log that holds more than it.
+    InstallsTooEarly,
     /// The election begins before the disk has taken what the last role gave it.
     VotesUnsynced,
 

@@ -342,6 +342,21 @@ fn a_leader_hears_when_a_peer_has_taken_a_snapshot() {
     assert!(matches!(leader.events.recv_timeout(PATIENCE), Ok(LinkEvent::SyncProgress { link: at }) if at == link));
 }
 
+/// What is sent in parts goes no faster than it is taken.
+#[test]
+fn a_leader_hears_when_what_it_has_sent_went_out() {
+    let (leader, link, mut socket) = leader_and_socket(rules());
+    let before: Vec<Packet> = (1..64).map(|counter| proposal(counter, 1 << 20)).collect();
+    leader.send(link, &before);
+    leader.links.await_drained(link);
+    leader.send(link, &[Packet::UpToDate]);
+    let drained = |event: &LinkEvent| matches!(event, LinkEvent::Drained { link: at } if *at == link);
+    assert!(!leader.events.try_iter().any(|event| drained(&event)), "no socket holds as much");
+    let mut got = vec![0; bytes(&before).len() + bytes(&[Packet::UpToDate]).len()];
+    socket.read_exact(&mut got).unwrap();
+    while !drained(&leader.next()) {}
+}
+
 /// Who says nothing keeps nobody out, and is lent little memory.
 #[test]
 fn strangers_make_room_for_a_learner() {

@@ -18,8 +18,8 @@ use zooid::storage::epoch::EpochFile;
 use zooid::storage::image::{Keeper, Progress};
 use zooid::storage::purge::Purger;
 use zooid::storage::{
-    ForceSync, Image, ImageState, LogOptions, MemberStore, Notice, OpenedMember, Options, Pace, Refusal, StorageError,
-    Truncated, read_log, recover,
+    Amount, ForceSync, Image, ImageState, LogOptions, MemberStore, Notice, OpenedMember, Options, Pace, Refusal,
+    StorageError, Truncated, read_log, recover,
 };
 use zooid::tree::snapshot::{self, Compression};
 use zooid::tree::{Tree, TreeRules, Unwatched};
@@ -1010,7 +1010,8 @@ fn a_member_that_was_never_filled_says_so_until_it_is() {
 #[test]
 fn a_log_is_read_only_where_it_tells_everything() {
     let story = Story::new(&[z(1, 5), z(1, 9), z(3, 3), z(3, 6)]);
-    let read = |after, upto, max| read_log(&story.world.log, after, upto, max).unwrap();
+    let read = |after, upto, max| read_log(&story.world.log, after, upto, Amount::AllOf(max)).unwrap();
+    let part = |after, upto, max| read_log(&story.world.log, after, upto, Amount::PartOf(max)).unwrap();
     let all = story.course.between(Zxid::ZERO, z(3, 6));
     let zxids: Vec<_> = all.iter().map(|entry| entry.zxid).collect();
     for (at, after) in zxids.iter().enumerate() {
@@ -1022,6 +1023,10 @@ fn a_log_is_read_only_where_it_tells_everything() {
     let some = &all[2..8];
     assert_eq!(read(z(1, 2), z(1, 8), bytes(some)), Some(some.to_vec()));
     assert_eq!(read(z(1, 2), z(1, 8), bytes(some) - 1), None, "it is more than may be read");
+    assert_eq!(part(z(1, 2), z(1, 8), bytes(some)), Some(some.to_vec()));
+    assert_eq!(part(z(1, 2), z(1, 8), bytes(some) - 1), Some(some[..5].to_vec()));
+    assert_eq!(part(z(1, 2), z(1, 8), 0), Some(some[..1].to_vec()), "one at least");
+    assert_eq!(part(z(1, 20), z(3, 2), 0), None, "that was never here");
 
     assert_eq!(read(z(1, 0), z(1, 3), 1 << 20), Some(all[..3].to_vec()), "an epoch begins with counter 1");
     assert_eq!(read(z(3, 0), z(3, 2), 1 << 20), Some(all[9..11].to_vec()));
@@ -1046,9 +1051,9 @@ fn a_log_is_read_while_it_is_written() {
     store.sync().unwrap();
     append(&mut store, &next[2..]);
     let expected = story.course.between(z(1, 3), z(1, 7));
-    assert_eq!(store.read_log(z(1, 3), z(1, 7), 1 << 20), Ok(Some(expected)));
+    assert_eq!(store.read_log(z(1, 3), z(1, 7), Amount::AllOf(1 << 20)), Ok(Some(expected)));
     let before = (story.world.log.names(), story.world.operations());
-    store.read_log(z(1, 3), z(1, 9), 1 << 20).unwrap();
+    store.read_log(z(1, 3), z(1, 9), Amount::AllOf(1 << 20)).unwrap();
     assert_eq!((story.world.log.names(), story.world.operations()), before, "a reader changes nothing");
 }
 

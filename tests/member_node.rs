@@ -329,6 +329,7 @@ impl World {
                 self.tell(at, Input::Peer(PeerInput::Installed { last }));
             }
             PeerEffect::SendSnapshot { link } => self.send_snapshot(at, link),
+            PeerEffect::AwaitDrained { link } => self.tell(at, Input::Peer(PeerInput::Drained { link })),
             PeerEffect::Exit { .. } => {
                 self.servers[at].wishes.push(Effect::Peer(peer));
                 self.end(at);

@@ -79,6 +79,8 @@ pub enum LinkEvent {
     /// A learner has got something, but not all, of what follows a [`Packet::Snap`], which has come before; or a peer has
     /// taken some of what was queued for it.
     SyncProgress { link: LinkId },
+    /// What was queued before [`Links::await_drained`] went out.
+    Drained { link: LinkId },
     /// All of it.
     Snapshot { link: LinkId, tree: Box<Tree> },
     /// The link ended, or a dial failed; not because it was closed here.
@@ -164,6 +166,8 @@ struct Out {
 enum Piece {
     Packets(BytesMut),
     Snapshot(mpsc::Receiver<Chunk>),
+    /// [`LinkEvent::Drained`] is to be told.
+    Mark,
 }
 
 /// A part of a snapshot. Whoever writes it ends it, or it has failed.
@@ -316,6 +320,11 @@ impl Links {
             error!("no thread to write a snapshot: {error}");
         }
         self.queue(link, |out| out.queue.push_back(Piece::Snapshot(pieces)));
+    }
+
+    /// [`LinkEvent::Drained`] tells when all that was sent before this went out, unless the link ends before.
+    pub fn await_drained(&self, link: LinkId) {
+        self.queue(link, |out| out.queue.push_back(Piece::Mark));
     }
 
     fn queue(&self, link: LinkId, add: impl FnOnce(&mut Out)) {
@@ -564,6 +573,7 @@ impl Links {
                         out.bytes -= buffer.len();
                         out.spare = kept(buffer);
                     }
+                    Some(Piece::Mark) => (self.sink)(LinkEvent::Drained { link: link.id }),
                     Some(Piece::Snapshot(mut chunks)) => loop {
                         match chunks.recv().await {
                             Some(Chunk::Bytes(mut bytes)) => {

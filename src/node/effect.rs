@@ -87,9 +87,15 @@ pub enum PeerEffect {
         link: LinkId,
         after: Zxid,
         upto: Zxid,
+        /// The first of them will do.
+        in_parts: bool,
     },
     /// Queue SNAP and a snapshot on the link: of what is applied now, or later; answered by `SnapshotSent`.
     SendSnapshot {
+        link: LinkId,
+    },
+    /// Answered by `Drained`, once what is queued on the link went out.
+    AwaitDrained {
         link: LinkId,
     },
     /// Clients are welcome; this becomes of what they ask.

@@ -94,10 +94,14 @@ pub enum PeerInput {
     Installed {
         last: Zxid,
     },
-    /// SNAP and the state of this zxid are queued on the link.
+    /// SNAP and nearly all of the state of this zxid went out on the link.
     SnapshotSent {
         link: LinkId,
         zxid: Zxid,
+    },
+    /// All that had been sent on the link.
+    Drained {
+        link: LinkId,
     },
     /// `None`: the log on disk does not reach back so far.
     LogRead {

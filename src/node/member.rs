@@ -393,6 +393,11 @@ impl Node {
                     leader.on_snapshot_sent(mono, link, zxid, history, out);
                 }
             }
+            PeerInput::Drained { link } => {
+                if let Role::Leading(leader) = role {
+                    leader.on_drained(mono, link, history, out);
+                }
+            }
             PeerInput::LogRead { link, entries } => {
                 if let Role::Leading(leader) = role {
                     leader.on_log_read(mono, link, entries, history, out);
@@ -651,10 +656,11 @@ impl Node {
                 self.store(now, PeerEffect::Truncate { target, applied }, effects);
             }
             zab::Effect::Install { upto, entries, rest } => self.install(now, upto, entries, rest, effects),
-            zab::Effect::ReadLog { link, after, upto } => {
-                effects.push(peer(PeerEffect::ReadLog { link, after, upto }));
+            zab::Effect::ReadLog { link, after, upto, in_parts } => {
+                effects.push(peer(PeerEffect::ReadLog { link, after, upto, in_parts }));
             }
             zab::Effect::SendSnapshot { link } => effects.push(peer(PeerEffect::SendSnapshot { link })),
+            zab::Effect::AwaitDrained { link } => effects.push(peer(PeerEffect::AwaitDrained { link })),
             zab::Effect::Established { epoch } => {
                 self.committed = self.last_prepared;
                 let upto = self.committed;
@@ -703,7 +709,7 @@ impl Node {
 
     fn install(&mut self, now: Now, upto: Zxid, entries: Vec<Entry>, rest: Vec<Entry>, effects: &mut Vec<Effect>) {
         let Some(mut tree) = self.member().received.take() else {
-            return self.end_role(now, Fault::Protocol("NEWLEADER came before the snapshot".to_owned()), effects);
+            return self.end_role(now, Fault::Protocol("something came in place of the snapshot".to_owned()), effects);
         };
         for entry in entries {
             match Logged::read(entry.txn) {

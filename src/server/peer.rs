@@ -27,7 +27,7 @@ use crate::node::input::{Input, PeerInput, Room, Truncation};
 use crate::priority::yield_to_requests;
 use crate::storage::Recovered;
 use crate::storage::image::{Keeper, Meta, View, write_stream};
-use crate::storage::member::{Installed, MemberStore, Truncated, read_log};
+use crate::storage::member::{Amount, Installed, MemberStore, Truncated, read_log};
 use crate::tree::{Tree, stream};
 use crate::zab::packet::Packet;
 
@@ -150,7 +150,8 @@ impl Peers {
             PeerEffect::SaveEpoch { file, epoch } => self.queue.ask(MemberJob::SaveEpoch { file, epoch }),
             PeerEffect::Truncate { target, applied } => self.queue.ask(MemberJob::Truncate { target, applied }),
             PeerEffect::Install { tree, rest } => self.queue.ask(MemberJob::Install { tree, rest }),
-            PeerEffect::ReadLog { link, after, upto } => self.read_log(link, after, upto),
+            PeerEffect::ReadLog { link, after, upto, in_parts } => self.read_log(link, after, upto, in_parts),
+            PeerEffect::AwaitDrained { link } => self.links.await_drained(link),
             PeerEffect::SendSnapshot { link } => {
                 if !self.shared.image.ask(ImageJob::Send(link)) {
                     self.learners().send_tree(link);
@@ -202,13 +203,16 @@ impl Peers {
     }
 
     /// On a thread of its own: it may take a while.
-    fn read_log(&self, link: LinkId, after: Zxid, upto: Zxid) {
+    fn read_log(&self, link: LinkId, after: Zxid, upto: Zxid, in_parts: bool) {
         /// More than this goes faster as a snapshot.
         const MOST: u64 = 64 << 20;
+        /// What is sent at a time to a learner that has its snapshot.
+        const PART: u64 = 32 << 20;
         let (shared, logs) = (self.shared.clone(), self.logs.clone());
+        let amount = if in_parts { Amount::PartOf(PART) } else { Amount::AllOf(MOST) };
         let read = move || {
-            let entries = read_log(&*logs, after, upto, MOST).unwrap_or_else(|error| {
-                warn!("a learner gets a snapshot, because the log can't be read: {error}");
+            let entries = read_log(&*logs, after, upto, amount).unwrap_or_else(|error| {
+                warn!("a learner is not sent what the log holds, because it can't be read: {error}");
                 None
             });
             shared.inputs.push(Input::Peer(PeerInput::LogRead { link, entries }));
@@ -297,6 +301,7 @@ fn on_link_event(shared: &Shared, event: LinkEvent) {
             PeerInput::Packets { link, packets, room: Room(Some(Box::new(room))) }
         }
         LinkEvent::SyncProgress { link } => PeerInput::SyncProgress { link },
+        LinkEvent::Drained { link } => PeerInput::Drained { link },
         LinkEvent::Snapshot { link, tree } => PeerInput::SnapshotReceived { link, tree },
         LinkEvent::Down { link, why: _ } => PeerInput::LinkDown { link },
     };
@@ -329,10 +334,14 @@ impl LearnerLinks {
         write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()> + Send + 'static,
     ) {
         info!(%link, "sending a snapshot of 0x{zxid:x} to a learner");
+        let shared = self.shared.clone();
         self.links.send(link, &Packet::Snap { zxid });
-        self.links.send_snapshot(link, write);
+        self.links.send_snapshot(link, move |out| {
+            write(out)?;
+            shared.inputs.push(Input::Peer(PeerInput::SnapshotSent { link, zxid }));
+            Ok(())
+        });
         self.links.flush();
-        self.shared.inputs.push(Input::Peer(PeerInput::SnapshotSent { link, zxid }));
     }
 }
 

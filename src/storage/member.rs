@@ -260,8 +260,8 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
     }
 
     /// See [`read_log`].
-    pub fn read_log(&self, after: Zxid, upto: Zxid, max_bytes: u64) -> Result<Option<Vec<Entry>>, DiskError> {
-        read_log(&self.disks.log, after, upto, max_bytes)
+    pub fn read_log(&self, after: Zxid, upto: Zxid, amount: Amount) -> Result<Option<Vec<Entry>>, DiskError> {
+        read_log(&self.disks.log, after, upto, amount)
     }
 }
 
@@ -270,14 +270,25 @@ fn base_of(recovered: &Recovered) -> Zxid {
     if recovered.last_zxid < Zxid::ZERO { recovered.last_zxid } else { recovered.tree.last_zxid() }
 }
 
-/// The transactions behind `after` up to `upto`, from a log that may be in use. `None` if it can't tell all of
-/// them without a gap, or they are more than `max_bytes`: they must then come as a snapshot.
-pub fn read_log<D: Disk>(disk: &D, after: Zxid, upto: Zxid, max_bytes: u64) -> Result<Option<Vec<Entry>>, DiskError> {
+/// How much of a log is read, in bytes of transactions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Amount {
+    /// All; if it is more than this, nothing.
+    AllOf(u64),
+    /// The first of them: about so many, but one at least.
+    PartOf(u64),
+}
+
+/// The transactions behind `after` up to `upto`, from a log that may be in use. `None` if it can't tell them without a gap,
+/// or they are too many: they must then come as a snapshot.
+pub fn read_log<D: Disk>(disk: &D, after: Zxid, upto: Zxid, amount: Amount) -> Result<Option<Vec<Entry>>, DiskError> {
     let mut files: Vec<LogName> = disk.list()?.iter().filter_map(|name| LogName::parse(name)).collect();
     files.sort_unstable();
     let first = files.partition_point(|file| file.0.0 <= after.0 + 1);
     let Some(first) = first.checked_sub(1) else { return Ok(None) };
-    let mut reading = Reading { after, upto, left: max_bytes, last: after, stands: false, entries: Vec::new() };
+    let (Amount::AllOf(left) | Amount::PartOf(left)) = amount;
+    let in_parts = matches!(amount, Amount::PartOf(_));
+    let mut reading = Reading { after, upto, left, in_parts, last: after, stands: false, entries: Vec::new() };
     for file in &files[first..] {
         match reading.read_file(disk, *file) {
             Ok(Read::On) => {}
@@ -295,6 +306,7 @@ struct Reading {
     after: Zxid,
     upto: Zxid,
     left: u64,
+    in_parts: bool,
     last: Zxid,
     /// The record `after` itself was seen.
     stands: bool,
@@ -324,10 +336,17 @@ impl Reading {
                     return Ok(Read::Done);
                 }
                 let bytes = record.payload.len() as u64;
-                if !self.is_next(zxid) || bytes > self.left {
+                if !self.is_next(zxid) {
                     return Ok(Read::Fails);
                 }
-                self.left -= bytes;
+                if bytes > self.left {
+                    match self.in_parts {
+                        false => return Ok(Read::Fails),
+                        true if !self.entries.is_empty() => return Ok(Read::Done),
+                        true => {}
+                    }
+                }
+                self.left = self.left.saturating_sub(bytes);
                 self.last = zxid;
                 self.entries.push(Entry { zxid, txn: bytes::Bytes::copy_from_slice(&record.payload) });
             }

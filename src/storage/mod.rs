@@ -38,7 +38,7 @@ use crate::id::Zxid;
 
 pub use error::{DiskError, DiskErrorKind, Refusal, StorageError};
 pub use image::{Image, ImageError};
-pub use member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
+pub use member::{Amount, Installed, MemberStore, OpenedMember, Truncated, read_log};
 pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, check_directories, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};

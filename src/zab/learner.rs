@@ -84,8 +84,8 @@ pub struct Learner {
     unacknowledged: VecDeque<Zxid>,
     /// The last zxid that this sync brought.
     synced: Option<Zxid>,
-    /// After SNAP until NEWLEADER: what came behind the snapshot.
-    held: Option<Vec<Entry>>,
+    /// After SNAP until it is installed: what came behind the snapshot, and what the log that it replaces ends with.
+    held: Option<Held>,
     /// What came while the disk was at work.
     waiting: VecDeque<Packet>,
     waiting_bytes: usize,
@@ -93,6 +93,14 @@ pub struct Learner {
     sync_began: Option<Mono>,
     /// Of an observer: what its log had still to hold when that was looked at, and when that was.
     behind: Option<(Zxid, Mono)>,
+}
+
+/// A snapshot that is not installed yet.
+#[derive(Debug)]
+struct Held {
+    entries: Vec<Entry>,
+    /// The end of the log that goes: what is in it may be committed by this server's word.
+    replaced: Zxid,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,6 +117,8 @@ enum Stage {
     Synchronizes,
     Installs {
         last: Zxid,
+        /// NEWLEADER has come; else more of the history is to come.
+        is_whole: bool,
     },
     /// NEWLEADER has come; the log must be durable.
     Flushes,
@@ -313,10 +323,14 @@ impl Learner {
 
     /// The snapshot has replaced tree and log.
     pub fn on_installed(&mut self, now: Mono, last: Zxid, out: &mut Vec<Effect>) {
-        let Stage::Installs { last: wanted } = self.stage else { return };
+        let Stage::Installs { last: wanted, is_whole } = self.stage else { return };
         assert!(last == wanted, "the snapshot was installed up to {last} instead of {wanted}");
         self.durable = last;
-        self.save_current(now, out);
+        if is_whole {
+            self.save_current(now, out);
+        } else {
+            self.enter(now, Stage::Synchronizes);
+        }
         self.resume(now, out);
     }
 
@@ -349,6 +363,12 @@ impl Learner {
                 other => Err(unexpected(&other, "LEADERINFO")),
             },
             Stage::AwaitsPlan => self.on_plan(now, packet, out),
+            Stage::Synchronizes if self.may_install(&packet) => {
+                self.waiting_bytes += size(&packet);
+                self.waiting.push_front(packet);
+                self.install(now, false, out);
+                Ok(())
+            }
             Stage::Synchronizes => match packet {
                 Packet::NewLeader { zxid, config } => self.on_new_leader(now, zxid, config, out),
                 Packet::UpToDate => Err(unexpected(&Packet::UpToDate, "NEWLEADER")),
@@ -419,8 +439,9 @@ impl Learner {
                 if epoch_of(zxid) > self.epoch {
                     return Err(Fault::Protocol(format!("SNAP {zxid} in epoch {}", self.epoch)));
                 }
+                let replaced = self.last;
                 self.begin_sync(now, zxid);
-                self.held = Some(Vec::new());
+                self.held = Some(Held { entries: Vec::new(), replaced });
             }
             (other, _) => return Err(unexpected(&other, "DIFF, TRUNC or SNAP")),
         }
@@ -484,7 +505,7 @@ impl Learner {
         self.last = zxid;
         if let Some(held) = &mut self.held {
             self.waiting_bytes += entry.txn.len();
-            held.push(entry);
+            held.entries.push(entry);
             if self.waiting_bytes > WAITING_BYTES {
                 return Err(Fault::Protocol(format!("more than {WAITING_BYTES} bytes came behind a snapshot")));
             }
@@ -530,21 +551,35 @@ impl Learner {
             Role::Participant => self.uncommitted.clone(),
             Role::Observer => VecDeque::new(),
         };
-        match &mut self.held {
-            Some(held) => {
-                let upto = self.committed;
-                let rest = held.split_off(held.partition_point(|entry| entry.zxid <= upto));
-                let entries = std::mem::replace(held, rest);
-                // What is not committed is installed with it: an earlier ACK of some of it may have been counted, and
-                // the log that held it goes.
-                let rest = self.held.take().expect("just looked at");
-                self.enter(now, Stage::Installs { last: rest.last().map_or(upto, |entry| entry.zxid) });
-                self.waiting_bytes = 0;
-                out.push(Effect::Install { upto, entries, rest });
-            }
-            None => self.save_current(now, out),
+        if self.held.is_some() {
+            self.install(now, true, out);
+        } else {
+            self.save_current(now, out);
         }
         Ok(())
+    }
+
+    /// Whether the snapshot may take the place of the own log before this packet is looked at, which comes behind it. What
+    /// follows goes to the log then and need not be held, however long the leader has to tell. Until snapshot and
+    /// followers reach to where the log ends, it may hold what is committed by its word and is in neither of them.
+    /// A Java leader's snapshot has effects of what follows it (quorum-protocol 5.7), and is no tree before that.
+    fn may_install(&self, packet: &Packet) -> bool {
+        let reaches = |held: &Held| self.last >= held.replaced || planted::is(Bug::InstallsTooEarly);
+        self.leader_level.is_some()
+            && self.held.as_ref().is_some_and(reaches)
+            && !matches!(packet, Packet::NewLeader { .. })
+    }
+
+    fn install(&mut self, now: Mono, is_whole: bool, out: &mut Vec<Effect>) {
+        let Held { mut entries, .. } = self.held.take().expect("a snapshot has come");
+        let upto = self.committed;
+        // What is not committed is installed with it: an earlier ACK of some of it may have been counted, and the log
+        // that held it goes.
+        let rest = entries.split_off(entries.partition_point(|entry| entry.zxid <= upto));
+        let freed: usize = entries.iter().chain(&rest).map(|entry| entry.txn.len()).sum();
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(freed);
+        self.enter(now, Stage::Installs { last: rest.last().map_or(upto, |entry| entry.zxid), is_whole });
+        out.push(Effect::Install { upto, entries, rest });
     }
 
     /// The history is there: once it is durable, `currentEpoch` may say so.

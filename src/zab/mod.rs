@@ -82,17 +82,22 @@ pub enum Effect {
     },
     /// A leader wants transactions behind `after` up to `upto` from the log on disk; answered by
     /// `on_log_read`, with all of them or, if the log does not reach back so far or they are too many to be worth
-    /// it, with nothing.
+    /// it, with nothing. `in_parts`: with the first of them, as many as are worth being held.
     ReadLog {
         link: LinkId,
         after: Zxid,
         upto: Zxid,
+        in_parts: bool,
     },
     /// A leader wants a SNAP packet and the snapshot behind it on this link, of whatever is applied, or a little
     /// earlier: the window, or the log on disk, must reach back to it. Answered by `on_snapshot_sent` with its
-    /// zxid. Until then nothing else is sent on the link, and whoever carries the stream must close a link that
-    /// takes no more bytes.
+    /// zxid, once nearly all of it went out. Until then nothing else is sent on the link, and whoever carries the stream
+    /// must close a link that takes no more bytes.
     SendSnapshot {
+        link: LinkId,
+    },
+    /// Answered by `on_drained` once what was sent on this link until now went out.
+    AwaitDrained {
         link: LinkId,
     },
 

@@ -28,7 +28,7 @@ use zooid::proto::request::{Frame, Read, Request, Write, decode};
 use zooid::session::password;
 use zooid::storage::epoch::EpochFile;
 use zooid::storage::image::{Keeper, Progress, SnapshotFailure, meta, write_stream};
-use zooid::storage::member::{Installed, MemberStore, OpenedMember, Truncated, read_log};
+use zooid::storage::member::{Amount, Installed, MemberStore, OpenedMember, Truncated, read_log};
 use zooid::storage::purge::{Plan, Purger};
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
@@ -570,9 +570,15 @@ impl Process {
                 around.ghosts.on_tree(host, leader, tree.last_zxid().0);
                 self.log_queue.push_back(LogJob::Install { tree, rest });
             }
-            PeerEffect::ReadLog { link, after, upto } => {
-                let entries = read_log(&around.machine.log, after, upto, 1 << 20).unwrap_or_default();
+            PeerEffect::ReadLog { link, after, upto, in_parts } => {
+                let amount = if in_parts { Amount::PartOf(400) } else { Amount::AllOf(1 << 20) };
+                let entries = read_log(&around.machine.log, after, upto, amount).unwrap_or_default();
                 self.push(around, Input::Peer(PeerInput::LogRead { link, entries }));
+            }
+            PeerEffect::AwaitDrained { link } => {
+                let delay = around.random.around(5 * MS);
+                let event = Event::WentOut { host: self.host, life: self.life, link, snapshot: None };
+                around.schedule.after(delay, event);
             }
             PeerEffect::SendSnapshot { link } => {
                 self.image_jobs.push(ImageJob::Send(link));
@@ -642,6 +648,18 @@ impl Process {
     }
 
     /// Another attempt at the leader's port is due.
+    pub fn went_out(&mut self, around: &mut Around<'_>, link: LinkId, snapshot: Option<Zxid>) {
+        if self.peers.as_ref().is_some_and(|peers| peers.links.contains_key(&link)) {
+            self.push(
+                around,
+                Input::Peer(match snapshot {
+                    Some(zxid) => PeerInput::SnapshotSent { link, zxid },
+                    None => PeerInput::Drained { link },
+                }),
+            );
+        }
+    }
+
     pub fn redial(&mut self, around: &mut Around<'_>, link: LinkId) {
         let Some(open) = self.peers.as_mut().and_then(|peers| peers.links.get_mut(&link)) else { return };
         open.tries += 1;
@@ -1186,7 +1204,11 @@ impl Process {
                 Packet::Snap { zxid }.write(&mut link.out);
                 link.out.extend_from_slice(&stream);
             }
-            self.push(around, Input::Peer(PeerInput::SnapshotSent { link: id, zxid }));
+            // As long as the tree is large.
+            let usual = if around.random.permille(300) { 800 * MS } else { 20 * MS };
+            let delay = around.random.around(usual);
+            let event = Event::WentOut { host: self.host, life: self.life, link: id, snapshot: Some(zxid) };
+            around.schedule.after(delay, event);
         }
         Ok(())
     }

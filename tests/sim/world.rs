@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use zooid::id::LinkId;
+use zooid::id::{LinkId, Zxid};
 
 use crate::clock::{Clock, MS, SECOND, Time};
 use crate::invariants::Ghosts;
@@ -22,18 +22,58 @@ use crate::workload::{Client, ClientStats, Sight};
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    DialArrives { conn: ConnNo },
-    DialEnds { conn: ConnNo, connected: bool },
-    Arrive { conn: ConnNo, to: Side },
-    Run { host: Host, life: u64 },
-    LogDone { host: Host, life: u64, written: bool },
-    Mark { host: Host, life: u64 },
-    Image { host: Host, life: u64 },
-    Client { host: Host, due: Time },
-    Start { host: Host, life: u64 },
-    Redial { host: Host, life: u64, link: LinkId },
+    DialArrives {
+        conn: ConnNo,
+    },
+    DialEnds {
+        conn: ConnNo,
+        connected: bool,
+    },
+    Arrive {
+        conn: ConnNo,
+        to: Side,
+    },
+    Run {
+        host: Host,
+        life: u64,
+    },
+    LogDone {
+        host: Host,
+        life: u64,
+        written: bool,
+    },
+    Mark {
+        host: Host,
+        life: u64,
+    },
+    Image {
+        host: Host,
+        life: u64,
+    },
+    Client {
+        host: Host,
+        due: Time,
+    },
+    Start {
+        host: Host,
+        life: u64,
+    },
+    Redial {
+        host: Host,
+        life: u64,
+        link: LinkId,
+    },
+    /// A snapshot of this zxid went out on a link, or what was queued there.
+    WentOut {
+        host: Host,
+        life: u64,
+        link: LinkId,
+        snapshot: Option<Zxid>,
+    },
     Fault,
-    Mend { at: usize },
+    Mend {
+        at: usize,
+    },
     Phase,
 }
 
@@ -127,6 +167,7 @@ impl Trace {
             Event::Client { host, due } => (8, *host as u64, *due),
             Event::Start { host, life } => (9, *host as u64, *life),
             Event::Redial { host, link, .. } => (13, *host as u64, link.0),
+            Event::WentOut { host, link, .. } => (14, *host as u64, link.0),
             Event::Fault => (10, 0, 0),
             Event::Mend { at } => (11, *at as u64, 0),
             Event::Phase => (12, 0, 0),
@@ -359,6 +400,10 @@ impl World {
             Event::Start { host, life } => self.on_start(host, life),
             Event::Redial { host, life, link } => self.in_process(host, life, event, |process, around| {
                 process.redial(around, link);
+                Ok(())
+            }),
+            Event::WentOut { host, life, link, snapshot } => self.in_process(host, life, event, |process, around| {
+                process.went_out(around, link, snapshot);
                 Ok(())
             }),
             Event::Fault => self.on_fault(),

@@ -168,8 +168,10 @@ enum LinkStage {
         pinned: Zxid,
         after: Before,
     },
-    SendsSnapshot {
-        pinned: Zxid,
+    SendsSnapshot,
+    /// Takes a part of what stands behind its snapshot, up to this.
+    CatchesUp {
+        behind: Zxid,
     },
     /// NEWLEADER is sent. From here on live packets go out.
     AwaitsAck,
@@ -360,7 +362,8 @@ impl Leader {
             LinkStage::AwaitsEpoch
             | LinkStage::AwaitsSync { .. }
             | LinkStage::ReadsLog { .. }
-            | LinkStage::SendsSnapshot { .. } => Err(unexpected(&packet, "nothing while the learner has to wait")),
+            | LinkStage::SendsSnapshot
+            | LinkStage::CatchesUp { .. } => Err(unexpected(&packet, "nothing while the learner has to wait")),
         };
         if let Err(fault) = result {
             self.drop_link(link, fault, out);
@@ -521,7 +524,8 @@ impl LinkStage {
             Self::AwaitsAckEpoch => "expecting ACKEPOCH",
             Self::AwaitsSync { .. } => "waiting for a quorum to acknowledge the epoch",
             Self::ReadsLog { .. } => "reading the log",
-            Self::SendsSnapshot { .. } => "sending a snapshot",
+            Self::SendsSnapshot => "sending a snapshot",
+            Self::CatchesUp { .. } => "sending what is behind a snapshot",
             Self::AwaitsAck => "expecting the ACK of NEWLEADER",
             Self::Acked => "waiting for a quorum to acknowledge NEWLEADER",
             Self::Live => "leading",

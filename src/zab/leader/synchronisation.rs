@@ -81,9 +81,9 @@ impl Leader {
             Plan::Snap => 0,
         };
         match (plan, from) {
-            (Plan::Snap, _) => return self.snapshot(link, history, out),
-            _ if in_window > self.rules.max_diff_bytes => return self.snapshot(link, history, out),
-            (Plan::FromDisk { .. }, _) if !self.rules.sync_from_log => return self.snapshot(link, history, out),
+            (Plan::Snap, _) => return self.snapshot(link, out),
+            _ if in_window > self.rules.max_diff_bytes => return self.snapshot(link, out),
+            (Plan::FromDisk { .. }, _) if !self.rules.sync_from_log => return self.snapshot(link, out),
             _ => {}
         }
         if let Err(fault) = self.throttle(link, Sync::Diff) {
@@ -107,11 +107,14 @@ impl Leader {
     fn read_log(&mut self, link: LinkId, behind: Zxid, after: Before, history: &History, out: &mut Vec<Effect>) {
         let upto = history.first_behind();
         self.link(link).enter(LinkStage::ReadsLog { behind, pinned: upto, after }, None);
-        // With the one that the learner's log ends with: it proves that the two logs are one.
-        out.push(Effect::ReadLog { link, after: Zxid(behind.0 - 1), upto });
+        out.push(match after {
+            // With the one that the learner's log ends with: it proves that the two logs are one.
+            Before::Nothing => Effect::ReadLog { link, after: Zxid(behind.0 - 1), upto, in_parts: false },
+            Before::Snapshot => Effect::ReadLog { link, after: behind, upto, in_parts: true },
+        });
     }
 
-    fn snapshot(&mut self, link: LinkId, history: &History, out: &mut Vec<Effect>) {
+    fn snapshot(&mut self, link: LinkId, out: &mut Vec<Effect>) {
         // An attempt by way of the log has failed if there was one.
         self.set_sync(link, None);
         if let Err(fault) = self.throttle(link, Sync::Snap) {
@@ -119,22 +122,36 @@ impl Leader {
         }
         self.set_sync(link, Some(Sync::Snap));
         self.sync_counts.snaps += 1;
-        // What is applied is somewhere in the window.
-        self.link(link).enter(LinkStage::SendsSnapshot { pinned: history.first_behind() }, None);
+        self.link(link).enter(LinkStage::SendsSnapshot, None);
         out.push(Effect::SendSnapshot { link });
     }
 
-    /// The snapshot of `zxid` stands on the link: what is behind it follows.
+    /// The snapshot of `zxid` went out on the link: what is behind it follows. That took as long as it takes, and nothing
+    /// was kept for it meanwhile.
     pub fn on_snapshot_sent(&mut self, now: Mono, link: LinkId, zxid: Zxid, history: &History, out: &mut Vec<Effect>) {
         let Some(learner) = self.links.get(&link) else { return };
-        if !matches!(learner.stage, LinkStage::SendsSnapshot { .. }) {
+        if learner.stage != LinkStage::SendsSnapshot {
             return;
         }
         assert!(zxid <= self.committed, "a snapshot of {zxid}, but only {} is committed", self.committed);
-        if zxid < history.first_behind() {
-            self.read_log(link, zxid, Before::Snapshot, history, out);
+        self.catch_up(now, link, zxid, history, out);
+    }
+
+    /// What is behind a snapshot comes from the log, part by part as the learner takes it, until the window reaches back to
+    /// where it stands.
+    fn catch_up(&mut self, now: Mono, link: LinkId, behind: Zxid, history: &History, out: &mut Vec<Effect>) {
+        if behind < history.first_behind() {
+            self.read_log(link, behind, Before::Snapshot, history, out);
         } else {
-            self.forward(now, link, zxid, history, out);
+            self.forward(now, link, behind, history, out);
+        }
+    }
+
+    /// What [`Effect::AwaitDrained`] asked for.
+    pub fn on_drained(&mut self, now: Mono, link: LinkId, history: &History, out: &mut Vec<Effect>) {
+        let Some(learner) = self.links.get(&link) else { return };
+        if let LinkStage::CatchesUp { behind } = learner.stage {
+            self.catch_up(now, link, behind, history, out);
         }
     }
 
@@ -148,23 +165,34 @@ impl Leader {
         out: &mut Vec<Effect>,
     ) {
         let Some(learner) = self.links.get(&link) else { return };
-        let LinkStage::ReadsLog { behind, after, .. } = learner.stage else { return };
+        let LinkStage::ReadsLog { behind, pinned, after } = learner.stage else { return };
         let read = read.unwrap_or_default();
-        let plan = history.plan_from_disk(&read, behind, self.committed);
-        match (plan, after) {
-            (Plan::Diff { zxid, .. }, _) => {
-                if after == Before::Nothing {
+        match after {
+            Before::Nothing => match history.plan_from_disk(&read, behind, self.committed) {
+                Plan::Diff { zxid, .. } => {
                     out.push(send(link, Packet::Diff { zxid }));
+                    let lacking = read.iter().filter(|entry| entry.zxid > behind);
+                    out.extend(
+                        lacking.flat_map(|entry| [proposal(entry), commit(entry)]).map(|packet| send(link, packet)),
+                    );
+                    self.forward(now, link, history.first_behind(), history, out);
                 }
-                for entry in read.iter().filter(|entry| entry.zxid > behind) {
-                    out.extend([proposal(entry), commit(entry)].map(|packet| send(link, packet)));
+                _ => self.snapshot(link, out),
+            },
+            Before::Snapshot => {
+                let Some(last) = end_of(&read, behind).filter(|last| *last <= pinned) else {
+                    let fault = Fault::Storage(format!("the log does not go on behind the snapshot of {behind}"));
+                    return self.drop_link(link, fault, out);
+                };
+                out.extend(
+                    read.iter().flat_map(|entry| [proposal(entry), commit(entry)]).map(|packet| send(link, packet)),
+                );
+                if last == pinned {
+                    return self.forward(now, link, last, history, out);
                 }
-                self.forward(now, link, history.first_behind(), history, out);
-            }
-            (_, Before::Nothing) => self.snapshot(link, history, out),
-            (_, Before::Snapshot) => {
-                let fault = Fault::Storage(format!("the log does not go on behind the snapshot of {behind}"));
-                self.drop_link(link, fault, out);
+                let deadline = Some(now + self.init_limit_ms());
+                self.link(link).enter(LinkStage::CatchesUp { behind: last }, deadline);
+                out.push(Effect::AwaitDrained { link });
             }
         }
     }
@@ -198,7 +226,8 @@ impl Leader {
     /// begin in which it must have dealt with it.
     pub fn on_progress(&mut self, now: Mono, link: LinkId) {
         let deadline = Some(now + self.init_limit_ms());
-        if let Some(link) = self.links.get_mut(&link).filter(|link| link.stage == LinkStage::AwaitsAck) {
+        let takes = |stage| matches!(stage, LinkStage::CatchesUp { .. } | LinkStage::AwaitsAck);
+        if let Some(link) = self.links.get_mut(&link).filter(|link| takes(link.stage)) {
             link.deadline = deadline;
         }
     }
@@ -260,7 +289,7 @@ impl Leader {
     /// The [`History`] must keep everything behind this.
     pub fn pinned(&self) -> Option<Zxid> {
         let pins = self.links.values().filter_map(|link| match link.stage {
-            LinkStage::ReadsLog { pinned, .. } | LinkStage::SendsSnapshot { pinned } => Some(pinned),
+            LinkStage::ReadsLog { pinned, .. } => Some(pinned),
             _ => None,
         });
         pins.min()
@@ -281,15 +310,27 @@ impl Leader {
         self.links.values().filter(|link| link.sync == Some(kind)).count()
     }
 
-    /// Whether one more may be synced this way. Whoever may vote is not kept waiting.
+    /// Whether one more may be synced this way. Whoever votes is not kept waiting.
     fn throttle(&self, link: LinkId, kind: Sync) -> Result<(), Fault> {
         let max = match kind {
             Sync::Diff => self.rules.max_concurrent_diff_syncs,
             Sync::Snap => self.rules.max_concurrent_snap_syncs,
         };
-        if self.who(link).kind == Role::Observer && self.syncs(kind) >= max {
+        if !self.who(link).votes && self.syncs(kind) >= max {
             return Err(Fault::Protocol(format!("too many concurrent syncs: {max} are allowed")));
         }
         Ok(())
     }
+}
+
+/// Where these lead to from `behind`, if nothing is missing between.
+fn end_of(entries: &[Entry], behind: Zxid) -> Option<Zxid> {
+    let mut last = behind;
+    for entry in entries {
+        if entry.zxid <= last || !entry.zxid.follows(last) {
+            return None;
+        }
+        last = entry.zxid;
+    }
+    (last > behind).then_some(last)
 }

@@ -278,6 +278,42 @@ fn a_snapshot_is_installed_with_what_is_committed_behind_it() {
     Bench::died(&bench.hear(Packet::Snap { zxid: z(3, 1) }), "SNAP 0x300000001 in epoch 2");
 }
 
+/// Of a zooid, whose snapshot is a tree: what follows goes to the log. But not before the new history holds whatever the
+/// old one does, which may be committed by this server's word.
+#[test]
+fn a_snapshot_is_installed_before_what_is_behind_it_has_come() {
+    let snap = |last| {
+        let mut bench = Bench::new(Role::Participant, last, Want::Cheapest);
+        bench.connected();
+        let mark = Mark { level: FeatureLevel::CUMULATIVE, differs: false };
+        assert_eq!(bench.hear(Packet::LeaderInfo { epoch: 2, mark: Some(mark) }), ["save accepted 2"]);
+        bench.saved(EpochFile::Accepted, 2);
+        assert_eq!(bench.hear(Packet::Snap { zxid: z(1, 7) }), NOTHING);
+        bench
+    };
+    let mut bench = snap(z(1, 3));
+    assert_eq!(bench.hear(proposal(z(1, 8))), ["install 1:7 with, then"]);
+    assert_eq!(bench.hear_all([commit(z(1, 8)), proposal(z(1, 9))]), NOTHING);
+    // What the log says of what it held before counts for nothing.
+    assert_eq!(bench.durable(z(1, 3)), NOTHING);
+    assert_eq!(bench.installed(z(1, 7)), ["append 1:8", "append 1:9"]);
+    assert_eq!(bench.hear_all([commit(z(1, 9)), proposal(z(2, 1)), new_leader()]), ["append 2:1"]);
+    assert_eq!(bench.durable(z(1, 9)), NOTHING);
+    assert_eq!(bench.durable(z(2, 1)), ["save current 2"]);
+    assert_eq!(bench.saved(EpochFile::Current, 2), ["1 ACK 2:0"]);
+    assert_eq!(bench.hear(Packet::UpToDate), ["1 ACK 2:0", "serve 2 with 1:9", "1 ACK 2:1"]);
+
+    // What the log ends with may be outstanding there.
+    let mut bench = snap(z(2, 2));
+    let behind = [proposal(z(1, 8)), commit(z(1, 8)), proposal(z(2, 1)), commit(z(2, 1)), proposal(z(2, 2))];
+    assert_eq!(bench.hear_all(behind), NOTHING);
+    assert_eq!(bench.hear(proposal(z(2, 3))), ["install 2:1 with 1:8 2:1, then 2:2"]);
+    assert_eq!(bench.installed(z(2, 2)), ["append 2:3"]);
+    let mut bench = snap(z(2, 2));
+    assert_eq!(bench.hear_all([proposal(z(1, 8)), commit(z(1, 8)), proposal(z(2, 1))]), NOTHING);
+    assert_eq!(bench.hear(new_leader()), ["install 1:8 with 1:8, then 2:1"]);
+}
+
 // 43; H1, H16, S7.
 #[test]
 fn what_does_not_follow_the_last_is_a_fault() {

@@ -165,6 +165,7 @@ fn a_leader_survives_any_packets() {
                 11 if leader.is_established() => leader.on_durable(log, &mut out),
                 12 => leader.on_snapshot_sent(now, link, history.first_behind(), &history, &mut out),
                 13 => leader.on_log_read(now, link, None, &history, &mut out),
+                16 => leader.on_drained(now, link, &history, &mut out),
                 14 => leader.on_sync(link, &mut out),
                 15 => leader.on_packet(now, link, packet(&mut random), &history, &mut out),
                 _ => {}

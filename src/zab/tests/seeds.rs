@@ -120,11 +120,18 @@ enum Event {
         server: usize,
         link: LinkId,
     },
+    /// It went out, if that is its zxid; else what was queued behind it.
+    WentOut {
+        server: usize,
+        link: LinkId,
+        snapshot: Option<Zxid>,
+    },
     LogRead {
         server: usize,
         link: LinkId,
         after: Zxid,
         upto: Zxid,
+        in_parts: bool,
     },
     Applied {
         server: usize,
@@ -298,11 +305,27 @@ impl World {
                 }
             }
             Event::Snapshot { server, link } => self.send_snapshot(server, link),
-            Event::LogRead { server, link, after, upto } => {
+            Event::WentOut { server, link, snapshot } => {
+                if !self.wires[&link].is_up {
+                    return;
+                }
+                self.wires.get_mut(&link).unwrap().streams = false;
+                let now = self.now;
+                self.drive(server, |server, out| {
+                    let State::Leads(leader) = &mut server.state else { return };
+                    match snapshot {
+                        Some(zxid) => leader.on_snapshot_sent(now, link, zxid, &server.history, out),
+                        None => leader.on_drained(now, link, &server.history, out),
+                    }
+                });
+            }
+            Event::LogRead { server, link, after, upto, in_parts } => {
                 let disk = &self.servers[server].disk;
                 let log = &disk.entries[disk.in_snapshot..];
                 let reaches = log.first().is_some_and(|entry| entry.zxid.0 <= after.0 + 1);
-                let read = log.iter().filter(|entry| entry.zxid > after && entry.zxid <= upto).cloned().collect();
+                let most = if in_parts { 1 + self.random.below(3) as usize } else { usize::MAX };
+                let wanted = log.iter().filter(|entry| entry.zxid > after && entry.zxid <= upto);
+                let read = wanted.take(most).cloned().collect();
                 let read = (reaches && !self.random.one_in(4)).then_some(read);
                 let now = self.now;
                 self.drive(server, |server, out| {
@@ -402,10 +425,15 @@ impl World {
                 tree.extend(entries);
                 self.write(at, Write::Install(upto, tree, rest));
             }
-            Effect::ReadLog { link, after, upto } => {
+            Effect::ReadLog { link, after, upto, in_parts } => {
                 let delay = self.delay();
-                self.see("log read");
-                self.at(delay, Event::LogRead { server: at, link, after, upto });
+                self.see(if in_parts { "log read behind a snapshot" } else { "log read" });
+                self.at(delay, Event::LogRead { server: at, link, after, upto, in_parts });
+            }
+            Effect::AwaitDrained { link } => {
+                let delay = self.delay();
+                self.see("sent in parts");
+                self.at(delay, Event::WentOut { server: at, link, snapshot: None });
             }
             Effect::SendSnapshot { link } => {
                 self.wires.get_mut(&link).unwrap().streams = true;
@@ -562,11 +590,13 @@ impl World {
             return;
         }
         let server = &self.servers[at];
-        let State::Leads(leader) = &server.state else { return };
+        if !matches!(server.state, State::Leads(_)) {
+            return;
+        }
         // An image that lags behind what is applied, as far as it may.
         let entries = &server.disk.entries;
         let mut upto = server.delivered.len().max(server.disk.in_snapshot);
-        let window = leader.pinned().map_or(0, |pinned| entries.partition_point(|entry| entry.zxid <= pinned));
+        let window = entries.partition_point(|entry| entry.zxid <= server.history.first_behind());
         assert!(window <= upto, "the window begins behind what is applied");
         if self.random.one_in(2) {
             let lowest = window.saturating_sub(2).max(server.disk.in_snapshot);
@@ -576,12 +606,9 @@ impl World {
         let zxid = tree.last().map_or(Zxid::ZERO, |entry| entry.zxid);
         self.wires.get_mut(&link).unwrap().streams = false;
         self.send(at, link, Packet::Snap { zxid }, Some(tree));
-        let now = self.now;
-        self.drive(at, |server, out| {
-            if let State::Leads(leader) = &mut server.state {
-                leader.on_snapshot_sent(now, link, zxid, &server.history, out);
-            }
-        });
+        self.wires.get_mut(&link).unwrap().streams = true;
+        let delay = if self.random.one_in(3) { 20 * self.delay() } else { self.delay() };
+        self.at(delay, Event::WentOut { server: at, link, snapshot: Some(zxid) });
     }
 
     fn cut(&mut self, link: LinkId, by: Option<usize>) {

@@ -88,7 +88,11 @@ pub fn effect(effect: &Effect) -> String {
                 |entries: &[Entry]| entries.iter().map(|entry| format!(" {}", name(entry.zxid))).collect::<String>();
             format!("install {} with{}, then{}", name(*upto), list(entries), list(rest))
         }
-        Effect::ReadLog { link: LinkId(link), after, upto } => format!("{link} read {} {}", name(*after), name(*upto)),
+        Effect::ReadLog { link: LinkId(link), after, upto, in_parts } => {
+            let what = if *in_parts { "read some of" } else { "read" };
+            format!("{link} {what} {} {}", name(*after), name(*upto))
+        }
+        Effect::AwaitDrained { link: LinkId(link) } => format!("{link} awaits drained"),
         Effect::SendSnapshot { link: LinkId(link) } => format!("{link} snapshot"),
         Effect::Established { epoch } => format!("established {epoch}"),
         Effect::Committed { zxid } => format!("committed {}", name(*zxid)),
