@@ -64,7 +64,9 @@ fn main() -> ExitCode {
     end_with_the_first_panic();
     keep_memory_small();
     let code = match Cli::parse().verb {
-        Verb::Server { log_format, arguments } => configured(log_format.into(), &arguments, start::serve),
+        Verb::Server { log_format, arguments } => {
+            start::end_process(configured(log_format.into(), &arguments, start::serve))
+        }
         Verb::Check { arguments } => configured(LogFormat::Text, &arguments, |config| start::check(&config)),
         Verb::Snapshot { arguments } => configured(LogFormat::Text, &arguments, |config| start::snapshot(&config)),
         Verb::Bench(args) => match zooid::bench::run(*args) {

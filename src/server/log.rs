@@ -13,9 +13,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
-use super::Shared;
-use super::peer;
-use super::start::ServerImage;
+use super::start::{self, ServerImage};
+use super::{Shared, peer};
 use crate::disk::FileDisk;
 use crate::id::Zxid;
 use crate::node::input::Input;
@@ -263,5 +262,5 @@ fn die(error: &StorageError) -> ! {
     error!(
         "Severe unrecoverable error, exiting: {error}. No write that was not acknowledged is promised; start again once the device works"
     );
-    std::process::exit(super::start::EXIT_STORAGE);
+    start::end_process(start::EXIT_STORAGE);
 }

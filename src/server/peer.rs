@@ -164,7 +164,7 @@ impl Peers {
                     "exiting: the members of the ensemble have changed ({why}), and this server does not follow that while \
                      it runs; write the new server.N lines into its configuration and start it again"
                 );
-                std::process::exit(start::EXIT_UNEXPECTED);
+                start::end_process(start::EXIT_UNEXPECTED);
             }
         }
     }
@@ -282,7 +282,7 @@ fn start_election(shared: &Arc<Shared>, names: Names, runtime: &Handle) -> Elect
     runtime.spawn(async move {
         if let Err(failed) = work.await {
             error!("As I'm leaving the listener thread, I won't be able to participate in leader election any longer: {failed}");
-            std::process::exit(EXIT_UNABLE_TO_BIND);
+            start::end_process(EXIT_UNABLE_TO_BIND);
         }
     });
     election

@@ -316,8 +316,7 @@ impl Signals {
             };
             if loads.load(Ordering::Acquire) {
                 info!("Shutting down: {name} received while the data directories were read");
-                // SAFETY: it takes no pointers. A start may end anywhere, as in a power cut.
-                unsafe { libc::_exit(0) }
+                end_process(0);
             }
             let _ = tell.send(name);
         });
@@ -328,6 +327,13 @@ impl Signals {
     fn wait(self, runtime: &Runtime) -> &'static str {
         runtime.block_on(self.ended).expect("the task that hears signals does not end before")
     }
+}
+
+/// Ends the process as it is. A C++ library that tidies up after itself takes its locks away from its own threads, and from
+/// those that still read a snapshot: then the process aborts, whatever it wanted to say with its exit code.
+pub fn end_process(code: i32) -> ! {
+    // SAFETY: it takes no pointers, and what is to last is on disk, or is lost as in a power cut.
+    unsafe { libc::_exit(code) }
 }
 
 /// Keys the hashes of paths; no two starts have the same.
