@@ -233,6 +233,15 @@ fn a_file_named_after_a_repeated_zxid_hides_nothing() {
     let recovered = open_plainly(&world);
     trees::assert_equal("with 4f", &expected.tree, &recovered.tree);
     assert_eq!(recovered.digest_check.mismatches(), 0);
+
+    // The name may have come to disk alone.
+    ["log.4f", "log.69"].map(|name| world.log.delete(name));
+    let expected = open_plainly(&world);
+    assert_eq!(expected.last_zxid, Zxid(0x4f));
+    for content in [&zooid::journal::file_header()[..], &[0; 4096]] {
+        world.log.put("log.4f", content);
+        assert_eq!(open_plainly(&world).last_zxid, Zxid(0x4f));
+    }
 }
 
 /// quorum-protocol 12.1, check 21; design.md D9.

@@ -164,7 +164,7 @@ impl<'a, D: Disk> Chain<'a, D> {
         }
         if let (Start::Behind(zxid), Some(before)) = (start, first.checked_sub(1)) {
             let repeated = match self.files.get(first) {
-                Some(file) if file.0.0 == zxid.0 + 1 && self.begins_with_an_error(*file)? => Some(file.0),
+                Some(file) if file.0.0 == zxid.0 + 1 && self.may_repeat(*file)? => Some(file.0),
                 _ => None,
             };
             self.look_below(self.files[before], repeated, visit)?;
@@ -221,11 +221,12 @@ impl<'a, D: Disk> Chain<'a, D> {
     }
 
     /// Java gives the error of a request that it can't decode the zxid of the transaction before (2.2), and a file that
-    /// begins with it that name: the transaction itself then stands at the end of the file before.
-    fn begins_with_an_error(&self, file: LogName) -> Result<bool, DiskError> {
+    /// begins with it that name: the transaction itself then stands at the end of the file before. The record may have been
+    /// lost in a crash, and the name not.
+    fn may_repeat(&self, file: LogName) -> Result<bool, DiskError> {
         let source = DiskFile::open(self.disk, file)?;
         let first = Scan::new(&source).read()?;
-        Ok(first.is_some_and(|record| record.op == op::ERROR && record.zxid == file.0))
+        Ok(first.is_none_or(|record| record.op == op::ERROR && record.zxid == file.0))
     }
 
     /// The last file that is not needed, but for a transaction whose zxid the next one may repeat. It would be, if the
