@@ -460,6 +460,8 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// How much is read at once.
 const STEP: usize = 256 * 1024;
+/// What the first read takes: of most files of a long log nothing but the first record is looked at.
+const FIRST_STEP: usize = 4 << 10;
 /// How much of it is looked at from one offset on, so that most offsets cost no reading.
 const PIECE: usize = 4 * 1024;
 
@@ -481,7 +483,8 @@ impl<'a, S: Source> Window<'a, S> {
         let len = len.min(self.len.saturating_sub(at) as usize);
         let holds = at >= self.start && at + len as u64 <= self.start + self.bytes.len() as u64;
         if !holds {
-            self.bytes = self.source.read(at, len.max(STEP))?;
+            let step = if self.bytes.is_empty() { FIRST_STEP } else { STEP };
+            self.bytes = self.source.read(at, len.max(step))?;
             self.start = at;
         }
         let from = (at - self.start) as usize;
