@@ -31,6 +31,8 @@ bugs! {
     TailApplied,
     /// A snapshot takes the place of a log that holds more than it.
     InstallsTooEarly,
+    /// What a leader sends of its history is applied before a quorum holds that.
+    HistoryIsCommitted,
     /// The election begins before the disk has taken what the last role gave it.
     VotesUnsynced,
 

@@ -342,6 +342,28 @@ fn a_leader_hears_when_a_peer_has_taken_a_snapshot() {
     assert!(matches!(leader.events.recv_timeout(PATIENCE), Ok(LinkEvent::SyncProgress { link: at }) if at == link));
 }
 
+/// Also what is sent as soon as its last byte was handed over.
+#[test]
+fn nothing_comes_between_a_snap_and_its_snapshot() {
+    let (leader, link, mut socket) = leader_and_socket(rules());
+    let snap = [Packet::Snap { zxid: Zxid(1) }];
+    let expected = [&bytes(&snap)[..], b"a small snapshot", &bytes(&[Packet::UpToDate])].concat();
+    for round in 0..1000 {
+        leader.links.send(link, &snap[0]);
+        let links = leader.links.clone();
+        leader.links.send_snapshot(link, move |out| {
+            out.write_all(b"a small snapshot")?;
+            links.send(link, &Packet::UpToDate);
+            links.flush();
+            Ok(())
+        });
+        leader.links.flush();
+        let mut got = vec![0; expected.len()];
+        socket.read_exact(&mut got).unwrap();
+        assert_eq!(got, expected, "round {round}");
+    }
+}
+
 /// What is sent in parts goes no faster than it is taken.
 #[test]
 fn a_leader_hears_when_what_it_has_sent_went_out() {

@@ -18,8 +18,8 @@ use zooid::storage::epoch::EpochFile;
 use zooid::storage::image::{Keeper, Progress};
 use zooid::storage::purge::Purger;
 use zooid::storage::{
-    Amount, ForceSync, Image, ImageState, LogOptions, MemberStore, Notice, OpenedMember, Options, Pace, Refusal,
-    StorageError, Truncated, read_log, recover,
+    ForceSync, Image, ImageState, LogOptions, LogPart, MemberStore, Notice, OpenedMember, Options, Pace, Position,
+    Refusal, Start, StorageError, Truncated, read_log, read_log_part, recover,
 };
 use zooid::tree::snapshot::{self, Compression};
 use zooid::tree::{Tree, TreeRules, Unwatched};
@@ -1010,8 +1010,11 @@ fn a_member_that_was_never_filled_says_so_until_it_is() {
 #[test]
 fn a_log_is_read_only_where_it_tells_everything() {
     let story = Story::new(&[z(1, 5), z(1, 9), z(3, 3), z(3, 6)]);
-    let read = |after, upto, max| read_log(&story.world.log, after, upto, Amount::AllOf(max)).unwrap();
-    let part = |after, upto, max| read_log(&story.world.log, after, upto, Amount::PartOf(max)).unwrap();
+    let read = |after, upto, max| read_log(&story.world.log, after, upto, max).unwrap();
+    let part = |after, upto, most| {
+        let part = read_log_part(&story.world.log, Start::Behind(after), upto, most).unwrap();
+        part.map(|part| part.entries)
+    };
     let all = story.course.between(Zxid::ZERO, z(3, 6));
     let zxids: Vec<_> = all.iter().map(|entry| entry.zxid).collect();
     for (at, after) in zxids.iter().enumerate() {
@@ -1027,6 +1030,21 @@ fn a_log_is_read_only_where_it_tells_everything() {
     assert_eq!(part(z(1, 2), z(1, 8), bytes(some) - 1), Some(some[..5].to_vec()));
     assert_eq!(part(z(1, 2), z(1, 8), 0), Some(some[..1].to_vec()), "one at least");
     assert_eq!(part(z(1, 20), z(3, 2), 0), None, "that was never here");
+    // Part by part, each behind the last record of the one before.
+    let (mut got, mut start) = (Vec::new(), Start::Behind(z(1, 2)));
+    while got.len() < all.len() - 2 {
+        let LogPart { entries, end } =
+            read_log_part(&story.world.log, start, z(3, 6), bytes(&all[2..5])).unwrap().unwrap();
+        start = Start::BehindRecord(end.unwrap());
+        assert_eq!(start.zxid(), entries.last().unwrap().zxid);
+        got.extend(entries);
+    }
+    assert_eq!(got, all[2..]);
+    assert_eq!(read_log_part(&story.world.log, start, z(3, 7), 1 << 20).unwrap(), None, "the log ends before");
+    // A record that stands there no longer is looked for by its zxid.
+    let Start::BehindRecord(end) = start else { unreachable!() };
+    let moved = Start::BehindRecord(Position { zxid: z(3, 2), ..end });
+    assert_eq!(read_log_part(&story.world.log, moved, z(3, 6), 1 << 20).unwrap().unwrap().entries, all[11..]);
 
     assert_eq!(read(z(1, 0), z(1, 3), 1 << 20), Some(all[..3].to_vec()), "an epoch begins with counter 1");
     assert_eq!(read(z(3, 0), z(3, 2), 1 << 20), Some(all[9..11].to_vec()));
@@ -1051,9 +1069,9 @@ fn a_log_is_read_while_it_is_written() {
     store.sync().unwrap();
     append(&mut store, &next[2..]);
     let expected = story.course.between(z(1, 3), z(1, 7));
-    assert_eq!(store.read_log(z(1, 3), z(1, 7), Amount::AllOf(1 << 20)), Ok(Some(expected)));
+    assert_eq!(store.read_log(z(1, 3), z(1, 7), 1 << 20), Ok(Some(expected)));
     let before = (story.world.log.names(), story.world.operations());
-    store.read_log(z(1, 3), z(1, 9), Amount::AllOf(1 << 20)).unwrap();
+    store.read_log(z(1, 3), z(1, 9), 1 << 20).unwrap();
     assert_eq!((story.world.log.names(), story.world.operations()), before, "a reader changes nothing");
 }
 

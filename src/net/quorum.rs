@@ -306,6 +306,8 @@ impl Links {
     /// [`Packet::Snap`]; what is sent later goes out behind it. If `write` fails, the link ends.
     pub fn send_snapshot(&self, link: LinkId, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) {
         let (chunks, pieces) = mpsc::channel(CHUNKS);
+        // Before anybody hears from the thread: what is sent then belongs behind it.
+        self.queue(link, |out| out.queue.push_back(Piece::Snapshot(pieces)));
         let work = move || {
             let mut pipe = Pipe { chunks };
             match write(&mut pipe) {
@@ -319,7 +321,11 @@ impl Links {
             // The end of `chunks` that is gone says it.
             error!("no thread to write a snapshot: {error}");
         }
-        self.queue(link, |out| out.queue.push_back(Piece::Snapshot(pieces)));
+    }
+
+    /// Whether the link has not ended.
+    pub fn contains(&self, link: LinkId) -> bool {
+        self.links.read().contains_key(&link)
     }
 
     /// [`LinkEvent::Drained`] tells when all that was sent before this went out, unless the link ends before.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::effect::{Effect, Notice, PeerEffect};
-use super::input::{Now, PeerInput, Truncation};
+use super::input::{Now, PeerInput, Room, Truncation};
 use super::local::LocalRules;
 use super::stats::{LeadingStats, MemberCounts, RoleKind, RoleStats};
 use super::{Announce, Deliver, Duty, InFlight, Node};
@@ -96,6 +96,8 @@ pub(super) struct Member {
     storing: usize,
     /// A snapshot that came, and what it will be is not known yet.
     received: Option<Box<Tree>>,
+    /// What brings this server up to date comes no faster than its log takes it: these are given back when it has.
+    rooms: VecDeque<(Zxid, Room)>,
     /// What is logged behind a snapshot that is being installed.
     installing: Vec<Entry>,
     /// The tree is not what its transactions say.
@@ -192,6 +194,7 @@ impl Member {
             link: None,
             storing: 0,
             received: None,
+            rooms: VecDeque::new(),
             installing: Vec::new(),
             diverged: false,
             refilled: None,
@@ -322,7 +325,19 @@ impl Node {
         let Some(member) = self.member.as_mut() else { return };
         let is_silent = member.is_silent(now.mono);
         let Member {
-            role, history, out, votes, election, epochs, storing, received, link: own, is_blank, samples, ..
+            role,
+            history,
+            out,
+            votes,
+            election,
+            epochs,
+            storing,
+            received,
+            rooms,
+            link: own,
+            is_blank,
+            samples,
+            ..
         } = &mut **member;
         let (mono, own) = (now.mono, *own);
         match input {
@@ -338,7 +353,7 @@ impl Node {
                 Role::Learning(learner) if own == Some(link) => learner.on_connected(mono, out),
                 _ => effects.push(Effect::Peer(PeerEffect::CloseLink { link })),
             },
-            PeerInput::Packets { link, packets, room: _ } => match role {
+            PeerInput::Packets { link, packets, room } => match role {
                 Role::Leading(leader) => {
                     let before = leader.acked(link);
                     for packet in packets {
@@ -352,6 +367,7 @@ impl Node {
                     for packet in packets {
                         learner.on_packet(mono, packet, out);
                     }
+                    rooms.extend(learner.unwritten().map(|last| (last, room)));
                 }
                 _ => {}
             },
@@ -449,9 +465,10 @@ impl Node {
     fn on_installed(&mut self, now: Now, tree: &Tree, last: Zxid) {
         let rest = std::mem::take(&mut self.member().installing);
         self.begin_with(tree.last_zxid(), rest);
+        let durable = self.durable;
         let member = self.member();
         member.storing -= 1;
-        member.refilling = false;
+        while member.rooms.pop_front_if(|(last, _)| *last <= durable).is_some() {}
         assert!(member.history.last() == last, "{last} was installed last instead of {}", member.history.last());
         if let Role::Learning(learner) = &mut member.role {
             learner.on_installed(now.mono, last, &mut member.out);
@@ -464,6 +481,7 @@ impl Node {
         if member.rules.role == MemberRole::Participant {
             add_ages(&mut self.ages.acknowledged, &self.in_flight, before, self.durable, now);
         }
+        while member.rooms.pop_front_if(|(last, _)| *last <= self.durable).is_some() {}
         match &mut member.role {
             Role::Leading(leader) => {
                 let me = member.rules.me;
@@ -725,7 +743,10 @@ impl Node {
             let what = format!("a proposal behind the snapshot does not decode: {error}");
             return self.end_role(now, Fault::Protocol(what), effects);
         }
-        self.member().installing = rest.clone();
+        let member = self.member();
+        member.installing = rest.clone();
+        // Whatever becomes of the link.
+        member.refilling = false;
         self.store(now, PeerEffect::Install { tree, rest }, effects);
     }
 
@@ -880,6 +901,7 @@ impl Node {
             member.rests_until = now.mono + (REST_MS * member.futile).min(LONGEST_REST_MS) + member.rules.me % REST_MS;
         }
         member.received = None;
+        member.rooms.clear();
         member.starting = None;
         member.unavailable_since.get_or_insert(now.mono);
         // What it still wished for is nobody's wish any more.

@@ -3,11 +3,13 @@
 //!
 //! Java: `QuorumPeer`, `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tracing::{debug, error, info, warn};
 
@@ -25,10 +27,11 @@ use crate::net::quorum::{LinkEvent, LinkRules, Links};
 use crate::node::effect::PeerEffect;
 use crate::node::input::{Input, PeerInput, Room, Truncation};
 use crate::priority::yield_to_requests;
-use crate::storage::Recovered;
 use crate::storage::image::{Keeper, Meta, View, write_stream};
-use crate::storage::member::{Amount, Installed, MemberStore, Truncated, read_log};
+use crate::storage::member::{Installed, LogPart, MemberStore, Truncated, read_log, read_log_part};
+use crate::storage::{Position, Recovered, Start};
 use crate::tree::{Tree, stream};
+use crate::zab::PART_BYTES;
 use crate::zab::packet::Packet;
 
 /// Java: `ExitCode.UNABLE_TO_BIND_QUORUM_PORT`.
@@ -101,6 +104,8 @@ pub struct Peers {
     links: Arc<Links>,
     election: ElectionNet,
     logs: Arc<FileDisk>,
+    /// Where the last part of the log ended that was read for a learner.
+    parts: Arc<Mutex<BTreeMap<LinkId, Position>>>,
 }
 
 impl Peers {
@@ -112,7 +117,14 @@ impl Peers {
             Box::new(move |event| on_link_event(&shared, event))
         });
         let election = start_election(shared, names, runtime);
-        Self { shared: shared.clone(), queue: queue.clone(), links, election, logs: logs.clone() }
+        Self {
+            shared: shared.clone(),
+            queue: queue.clone(),
+            links,
+            election,
+            logs: logs.clone(),
+            parts: Arc::default(),
+        }
     }
 
     /// Where the image's thread sends snapshots.
@@ -206,12 +218,25 @@ impl Peers {
     fn read_log(&self, link: LinkId, after: Zxid, upto: Zxid, in_parts: bool) {
         /// More than this goes faster as a snapshot.
         const MOST: u64 = 64 << 20;
-        /// What is sent at a time to a learner that has its snapshot.
-        const PART: u64 = 32 << 20;
-        let (shared, logs) = (self.shared.clone(), self.logs.clone());
-        let amount = if in_parts { Amount::PartOf(PART) } else { Amount::AllOf(MOST) };
+        let (shared, logs, links, parts) =
+            (self.shared.clone(), self.logs.clone(), self.links.clone(), self.parts.clone());
         let read = move || {
-            let entries = read_log(&*logs, after, upto, amount).unwrap_or_else(|error| {
+            yield_to_requests();
+            let read = if in_parts {
+                let known = parts.lock().remove(&link).filter(|position| position.zxid == after);
+                let start = known.map_or(Start::Behind(after), Start::BehindRecord);
+                read_log_part(&*logs, start, upto, PART_BYTES as u64).map(|part| {
+                    part.map(|LogPart { entries, end }| {
+                        let mut parts = parts.lock();
+                        parts.retain(|link, _| links.contains(*link));
+                        parts.extend(end.map(|end| (link, end)));
+                        entries
+                    })
+                })
+            } else {
+                read_log(&*logs, after, upto, MOST)
+            };
+            let entries = read.unwrap_or_else(|error| {
                 warn!("a learner is not sent what the log holds, because it can't be read: {error}");
                 None
             });

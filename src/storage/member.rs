@@ -19,7 +19,7 @@
 //! Java: `ZKDatabase`, `FileTxnSnapLog` as `Learner` uses them; design.md D2, D9, D17, on-disk 1.2, 2.6,
 //! quorum-protocol 10.3.
 
-use super::chain::{self, DiskFile};
+use super::chain::{self, DiskFile, Start};
 use super::epoch::{self, EpochFile, Epochs};
 use super::image::{Image, ImageError};
 use super::install;
@@ -260,8 +260,8 @@ impl<D: Disk + Clone, I: Image> MemberStore<D, I> {
     }
 
     /// See [`read_log`].
-    pub fn read_log(&self, after: Zxid, upto: Zxid, amount: Amount) -> Result<Option<Vec<Entry>>, DiskError> {
-        read_log(&self.disks.log, after, upto, amount)
+    pub fn read_log(&self, after: Zxid, upto: Zxid, max_bytes: u64) -> Result<Option<Vec<Entry>>, DiskError> {
+        read_log(&self.disks.log, after, upto, max_bytes)
     }
 }
 
@@ -270,29 +270,51 @@ fn base_of(recovered: &Recovered) -> Zxid {
     if recovered.last_zxid < Zxid::ZERO { recovered.last_zxid } else { recovered.tree.last_zxid() }
 }
 
-/// How much of a log is read, in bytes of transactions.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Amount {
-    /// All; if it is more than this, nothing.
-    AllOf(u64),
-    /// The first of them: about so many, but one at least.
-    PartOf(u64),
+/// The transactions behind `after` up to `upto`, from a log that may be in use. `None` if it can't tell all of
+/// them without a gap, or they are more than `max_bytes`: they must then come as a snapshot.
+pub fn read_log<D: Disk>(disk: &D, after: Zxid, upto: Zxid, max_bytes: u64) -> Result<Option<Vec<Entry>>, DiskError> {
+    let reading = read(disk, Start::Behind(after), upto, max_bytes, false)?;
+    Ok(reading.map(|reading| reading.entries))
 }
 
-/// The transactions behind `after` up to `upto`, from a log that may be in use. `None` if it can't tell them without a gap,
-/// or they are too many: they must then come as a snapshot.
-pub fn read_log<D: Disk>(disk: &D, after: Zxid, upto: Zxid, amount: Amount) -> Result<Option<Vec<Entry>>, DiskError> {
+/// Some transactions of a log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogPart {
+    pub entries: Vec<Entry>,
+    /// Where the last of them stands.
+    pub end: Option<Position>,
+}
+
+/// The first transactions of those that stand behind `start` up to `upto`, about `most` bytes of them but one at least. The
+/// next part begins behind where this one ends. `None` as for [`read_log`].
+pub fn read_log_part<D: Disk>(disk: &D, start: Start, upto: Zxid, most: u64) -> Result<Option<LogPart>, DiskError> {
+    let start = match start {
+        Start::BehindRecord(position) if !chain::holds(disk, &position)? => Start::Behind(position.zxid),
+        start => start,
+    };
+    let reading = read(disk, start, upto, most, true)?;
+    Ok(reading.map(|Reading { entries, end, .. }| LogPart { entries, end }))
+}
+
+fn read<D: Disk>(disk: &D, start: Start, upto: Zxid, most: u64, in_parts: bool) -> Result<Option<Reading>, DiskError> {
     let mut files: Vec<LogName> = disk.list()?.iter().filter_map(|name| LogName::parse(name)).collect();
     files.sort_unstable();
-    let first = files.partition_point(|file| file.0.0 <= after.0 + 1);
+    let after = start.zxid();
+    let first = match start {
+        Start::Behind(after) => files.partition_point(|file| file.0.0 <= after.0 + 1),
+        Start::BehindRecord(position) => files.partition_point(|file| *file <= position.file),
+    };
     let Some(first) = first.checked_sub(1) else { return Ok(None) };
-    let (Amount::AllOf(left) | Amount::PartOf(left)) = amount;
-    let in_parts = matches!(amount, Amount::PartOf(_));
-    let mut reading = Reading { after, upto, left, in_parts, last: after, stands: false, entries: Vec::new() };
+    let (left, entries) = (most, Vec::new());
+    let mut reading = Reading { after, upto, left, in_parts, last: after, stands: false, entries, end: None };
     for file in &files[first..] {
-        match reading.read_file(disk, *file) {
+        let from = match start {
+            Start::BehindRecord(position) if position.file == *file => Some(position.offset),
+            _ => None,
+        };
+        match reading.read_file(disk, *file, from) {
             Ok(Read::On) => {}
-            Ok(Read::Done) => return Ok(Some(reading.entries)),
+            Ok(Read::Done) => return Ok(Some(reading)),
             Ok(Read::Fails) => return Ok(None),
             // A purge may take the oldest files away at any moment.
             Err(_) if disk.len(&file.to_string())?.is_none() => return Ok(None),
@@ -311,6 +333,8 @@ struct Reading {
     /// The record `after` itself was seen.
     stands: bool,
     entries: Vec<Entry>,
+    /// Of the last of them.
+    end: Option<Position>,
 }
 
 enum Read {
@@ -320,12 +344,12 @@ enum Read {
 }
 
 impl Reading {
-    fn read_file<D: Disk>(&mut self, disk: &D, file: LogName) -> Result<Read, DiskError> {
+    fn read_file<D: Disk>(&mut self, disk: &D, file: LogName, from: Option<u64>) -> Result<Read, DiskError> {
         let source = DiskFile::open(disk, file)?;
         if !matches!(journal::read_head(&source)?, Head::Good | Head::Odd { .. }) {
             return Ok(Read::On);
         }
-        let mut scan = Scan::new(&source);
+        let mut scan = from.map_or_else(|| Scan::new(&source), |offset| Scan::from(&source, offset));
         while let Some(record) = scan.read()? {
             let zxid = record.zxid;
             self.stands |= zxid == self.after;
@@ -348,6 +372,7 @@ impl Reading {
                 }
                 self.left = self.left.saturating_sub(bytes);
                 self.last = zxid;
+                self.end = Some(Position { file, offset: record.offset, zxid, checksum: record.checksum });
                 self.entries.push(Entry { zxid, txn: bytes::Bytes::copy_from_slice(&record.payload) });
             }
             if self.last == self.upto && (self.stands || !self.entries.is_empty()) {

@@ -36,9 +36,10 @@ use bytes::Bytes;
 
 use crate::id::Zxid;
 
+pub use chain::Start;
 pub use error::{DiskError, DiskErrorKind, Refusal, StorageError};
 pub use image::{Image, ImageError};
-pub use member::{Amount, Installed, MemberStore, OpenedMember, Truncated, read_log};
+pub use member::{Installed, LogPart, MemberStore, OpenedMember, Truncated, read_log, read_log_part};
 pub use names::{LogName, SnapshotName};
 pub use recover::{Disks, ImageState, LogState, Notice, Options, Recovered, Replay, check_directories, recover};
 pub use segments::{Durable, ForceSync, LogOptions, LogWriter};

@@ -11,7 +11,8 @@
 //!   does not follow the last is a fault (quorum-protocol 10, H1 and H16).
 //! - The ACK of NEWLEADER is the first ACK, and stands for a durable history and, after that, a durable
 //!   `currentEpoch`. An ACK of a transaction stands for all before it, and goes out after UPTODATE.
-//! - Nothing is to be applied before UPTODATE. What a DIFF or a TRUNC left in place is committed by then.
+//! - Before UPTODATE nothing is to be applied but what a leader has committed in its own epoch, with all before it. What a
+//!   DIFF or a TRUNC left in place is committed by UPTODATE.
 //!
 //! What ends the link ends the role: an election follows.
 //!
@@ -469,10 +470,16 @@ impl Learner {
     fn on_sync_packet(&mut self, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
         match packet {
             Packet::Proposal { zxid, txn } => self.log(Entry { zxid, txn }, out),
-            Packet::Commit { zxid } => self.commit(zxid),
+            Packet::Commit { zxid } => {
+                self.commit(zxid)?;
+                self.tell_committed(zxid, out);
+                Ok(())
+            }
             Packet::Inform { zxid, txn } => {
                 self.log(Entry { zxid, txn }, out)?;
-                self.commit(zxid)
+                self.commit(zxid)?;
+                self.tell_committed(zxid, out);
+                Ok(())
             }
             Packet::CommitAndActivate { zxid, .. } => {
                 self.commit(zxid)?;
@@ -531,6 +538,26 @@ impl Learner {
         Ok(())
     }
 
+    /// A COMMIT says here that the transaction is in the leader's history, which is committed only by UPTODATE. But what
+    /// is of the leader's epoch a quorum has acknowledged, so that it is committed with all before it. However much comes
+    /// before UPTODATE, it need not be kept in memory until then.
+    /// A Java leader sends what it finds in its log with a COMMIT, too.
+    fn tell_committed(&mut self, zxid: Zxid, out: &mut Vec<Effect>) {
+        let is_final = epoch_of(zxid) == self.epoch || planted::is(Bug::HistoryIsCommitted);
+        if is_final && self.held.is_none() && self.leader_level.is_some() {
+            out.push(Effect::Committed { zxid: self.committed });
+        }
+    }
+
+    /// What must be durable before more is wanted of what brings this server up to date.
+    pub fn unwritten(&self) -> Option<Zxid> {
+        match self.stage {
+            Stage::Installs { last, is_whole: false } => Some(last),
+            Stage::Synchronizes if self.held.is_none() && self.durable < self.last => Some(self.last),
+            _ => None,
+        }
+    }
+
     fn on_new_leader(
         &mut self,
         now: Mono,
@@ -564,7 +591,10 @@ impl Learner {
     /// followers reach to where the log ends, it may hold what is committed by its word and is in neither of them.
     /// A Java leader's snapshot has effects of what follows it (quorum-protocol 5.7), and is no tree before that.
     fn may_install(&self, packet: &Packet) -> bool {
-        let reaches = |held: &Held| self.last >= held.replaced || planted::is(Bug::InstallsTooEarly);
+        // Who has lost its history looks so again after a restart only as long as its disk is empty.
+        let reaches = |held: &Held| {
+            held.replaced >= Zxid::ZERO && self.last >= held.replaced || planted::is(Bug::InstallsTooEarly)
+        };
         self.leader_level.is_some()
             && self.held.as_ref().is_some_and(reaches)
             && !matches!(packet, Packet::NewLeader { .. })

@@ -131,6 +131,10 @@ pub enum Effect {
     Failed(Fault),
 }
 
+/// What a learner is sent at a time of what stands behind its snapshot: of transactions, about so many bytes. While it is
+/// sent nobody else has a turn.
+pub const PART_BYTES: usize = 4 << 20;
+
 /// What a learner wants of its leader, besides agreement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromLearner {

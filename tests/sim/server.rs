@@ -20,6 +20,7 @@ use zooid::node::member::{Found, MemberRules};
 use zooid::node::read;
 use zooid::node::reaper::ReaperRules;
 use zooid::node::reply;
+use zooid::node::stats::RoleKind;
 use zooid::node::{Deliver, Duty, Node, NodeRules, initial_identities};
 use zooid::order::Gate;
 use zooid::prepare::PrepareRules;
@@ -28,11 +29,11 @@ use zooid::proto::request::{Frame, Read, Request, Write, decode};
 use zooid::session::password;
 use zooid::storage::epoch::EpochFile;
 use zooid::storage::image::{Keeper, Progress, SnapshotFailure, meta, write_stream};
-use zooid::storage::member::{Amount, Installed, MemberStore, OpenedMember, Truncated, read_log};
+use zooid::storage::member::{Installed, LogPart, MemberStore, OpenedMember, Truncated, read_log, read_log_part};
 use zooid::storage::purge::{Plan, Purger};
 use zooid::storage::schedule::SnapshotSchedule;
 use zooid::storage::{
-    Durable, ForceSync, Image, LogOptions, LogWriter, Options, Pace, Position, Recovered, Replay, SnapshotId,
+    Durable, ForceSync, Image, LogOptions, LogWriter, Options, Pace, Position, Recovered, Replay, SnapshotId, Start,
     StorageError, Writer as LogEnd, recover,
 };
 use zooid::tree::snapshot::Compression;
@@ -244,6 +245,8 @@ pub struct Process {
     image_jobs: Vec<ImageJob>,
     image_at: Time,
     wanted: Vec<LinkId>,
+    /// Where the last part of the log ended that was read for a learner.
+    parts: BTreeMap<LinkId, Position>,
     saved: Option<Zxid>,
     purger: Purger,
     /// What may be purged, unless the log or the tree turns into another one meanwhile.
@@ -349,6 +352,7 @@ impl Process {
             image_jobs: Vec::new(),
             image_at: 0,
             wanted: Vec::new(),
+            parts: BTreeMap::new(),
             saved: None,
             purger: Purger::default(),
             purge: None,
@@ -434,7 +438,9 @@ impl Process {
             }
             if self.node.stats().applied > before {
                 self.applied += 1;
-                around.ghosts.on_applied(self.host, &self.tree);
+                let kind = self.node.stats().role.map(|role| role.kind);
+                let learns = matches!(kind, Some(RoleKind::Following | RoleKind::Observing));
+                around.ghosts.on_applied(self.host, learns, &self.tree);
             }
             self.node.flush(now, effects);
             self.carry_out(around, effects)?;
@@ -571,8 +577,17 @@ impl Process {
                 self.log_queue.push_back(LogJob::Install { tree, rest });
             }
             PeerEffect::ReadLog { link, after, upto, in_parts } => {
-                let amount = if in_parts { Amount::PartOf(400) } else { Amount::AllOf(1 << 20) };
-                let entries = read_log(&around.machine.log, after, upto, amount).unwrap_or_default();
+                let log = &around.machine.log;
+                let entries = if in_parts {
+                    let known = self.parts.remove(&link).filter(|position| position.zxid == after);
+                    let start = known.map_or(Start::Behind(after), Start::BehindRecord);
+                    read_log_part(log, start, upto, 400).unwrap_or_default().map(|LogPart { entries, end }| {
+                        self.parts.extend(end.map(|end| (link, end)));
+                        entries
+                    })
+                } else {
+                    read_log(log, after, upto, 1 << 20).unwrap_or_default()
+                };
                 self.push(around, Input::Peer(PeerInput::LogRead { link, entries }));
             }
             PeerEffect::AwaitDrained { link } => {
@@ -726,6 +741,11 @@ impl Process {
         // Those of its threads whose turn had come have it now.
         self.run_at = self.run_at.map(|at| at.max(now));
         self.image_at = self.image_at.max(now);
+    }
+
+    /// Whether it has come so far that it leads or follows, whoever it lets in.
+    pub fn has_a_role(&self) -> bool {
+        matches!(self.node.duty(), Duty::Order | Duty::Forward)
     }
 
     /// Whether it follows, or leads, the newest leadership.

@@ -837,9 +837,10 @@ impl World {
         if self.stage == Stage::Calm && self.ghosts.acknowledged > self.acknowledged_then {
             self.begin_healed();
         }
+        // Who is still brought up to date may have applied everything.
         let is_level = self.stage == Stage::Healed
             && self.clients.iter().all(Client::is_quiet)
-            && self.servers.iter().all(|server| server.process.is_some())
+            && self.servers.iter().all(|server| server.process.as_ref().is_some_and(Process::has_a_role))
             && self.ghosts.prefix.is_level(0..self.servers.len());
         let idle = self.swarm.idle_timeouts * self.swarm.work.timeout_ms as Time * MS;
         match &self.idles {

@@ -43,6 +43,9 @@ use crate::id::{LinkId, ServerId, Zxid};
 use crate::session::Mono;
 use crate::storage::epoch::{EpochFile, Epochs};
 
+/// In `initLimit`s.
+const INSTALL_PATIENCE: i64 = 10;
+
 #[derive(Clone, Debug)]
 pub struct LeaderRules {
     pub me: ServerId,
@@ -421,6 +424,7 @@ impl Leader {
             let learner = &self.links[&link];
             let ticks = match learner.stage {
                 LinkStage::Live => self.rules.sync_limit_ticks,
+                LinkStage::CatchesUp { .. } => INSTALL_PATIENCE * self.rules.init_limit_ticks,
                 _ => self.rules.init_limit_ticks,
             };
             let fault = Fault::Silence { doing: learner.stage.doing(), ms: ticks * self.rules.tick_ms };
@@ -433,6 +437,11 @@ impl Leader {
 
     fn init_limit_ms(&self) -> i64 {
         self.rules.init_limit_ticks * self.rules.tick_ms
+    }
+
+    /// Who catches up takes nothing while its tree goes to its disk, which is no reason to begin anew.
+    fn catch_up_limit_ms(&self) -> i64 {
+        INSTALL_PATIENCE * self.init_limit_ms()
     }
 
     fn sync_limit_ms(&self) -> i64 {

@@ -13,7 +13,7 @@ use crate::session::Mono;
 use crate::stats::Summary;
 use crate::zab::history::{History, Plan};
 use crate::zab::packet::Packet;
-use crate::zab::{Effect, Entry, Fault, beginning_of};
+use crate::zab::{Effect, Entry, Fault, PART_BYTES, beginning_of};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Sync {
@@ -137,14 +137,45 @@ impl Leader {
         self.catch_up(now, link, zxid, history, out);
     }
 
-    /// What is behind a snapshot comes from the log, part by part as the learner takes it, until the window reaches back to
-    /// where it stands.
+    /// What is behind a snapshot comes part by part, as the learner takes it: from the log, until the window reaches back to
+    /// where it stands, and then from there until the rest is small.
     fn catch_up(&mut self, now: Mono, link: LinkId, behind: Zxid, history: &History, out: &mut Vec<Effect>) {
         if behind < history.first_behind() {
-            self.read_log(link, behind, Before::Snapshot, history, out);
-        } else {
-            self.forward(now, link, behind, history, out);
+            return self.read_log(link, behind, Before::Snapshot, history, out);
         }
+        let committed = || history.entries_behind(behind).take_while(|entry| entry.zxid <= self.committed);
+        if committed().map(|entry| entry.txn.len()).sum::<usize>() <= PART_BYTES {
+            return self.forward(now, link, behind, history, out);
+        }
+        let mut left = PART_BYTES;
+        let part: Vec<&Entry> = committed()
+            .take_while(|entry| {
+                let had = left;
+                left = left.saturating_sub(entry.txn.len());
+                // The first of them, and what fits.
+                had == PART_BYTES || entry.txn.len() <= had
+            })
+            .collect();
+        self.send_part(now, link, part, out);
+    }
+
+    /// Some of what a learner lacks; more once it has taken that. It may have to wait until the whole tree is on its disk.
+    fn send_part<'a>(
+        &mut self,
+        now: Mono,
+        link: LinkId,
+        part: impl IntoIterator<Item = &'a Entry>,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut last = None;
+        for entry in part {
+            last = Some(entry.zxid);
+            out.extend([proposal(entry), commit(entry)].map(|packet| send(link, packet)));
+        }
+        let behind = last.expect("something is sent");
+        let deadline = Some(now + self.catch_up_limit_ms());
+        self.link(link).enter(LinkStage::CatchesUp { behind }, deadline);
+        out.push(Effect::AwaitDrained { link });
     }
 
     /// What [`Effect::AwaitDrained`] asked for.
@@ -184,15 +215,12 @@ impl Leader {
                     let fault = Fault::Storage(format!("the log does not go on behind the snapshot of {behind}"));
                     return self.drop_link(link, fault, out);
                 };
-                out.extend(
-                    read.iter().flat_map(|entry| [proposal(entry), commit(entry)]).map(|packet| send(link, packet)),
-                );
-                if last == pinned {
-                    return self.forward(now, link, last, history, out);
+                if last < pinned {
+                    return self.send_part(now, link, &read, out);
                 }
-                let deadline = Some(now + self.init_limit_ms());
-                self.link(link).enter(LinkStage::CatchesUp { behind: last }, deadline);
-                out.push(Effect::AwaitDrained { link });
+                let both = read.iter().flat_map(|entry| [proposal(entry), commit(entry)]);
+                out.extend(both.map(|packet| send(link, packet)));
+                self.catch_up(now, link, last, history, out);
             }
         }
     }
@@ -225,11 +253,13 @@ impl Leader {
     /// The learner takes what it is sent. How long that takes is a matter of how much it is; only then does the time
     /// begin in which it must have dealt with it.
     pub fn on_progress(&mut self, now: Mono, link: LinkId) {
-        let deadline = Some(now + self.init_limit_ms());
-        let takes = |stage| matches!(stage, LinkStage::CatchesUp { .. } | LinkStage::AwaitsAck);
-        if let Some(link) = self.links.get_mut(&link).filter(|link| takes(link.stage)) {
-            link.deadline = deadline;
-        }
+        let Some(stage) = self.links.get(&link).map(|link| link.stage) else { return };
+        let patience = match stage {
+            LinkStage::CatchesUp { .. } => self.catch_up_limit_ms(),
+            LinkStage::AwaitsAck => self.init_limit_ms(),
+            _ => return,
+        };
+        self.link(link).deadline = Some(now + patience);
     }
 
     pub(super) fn on_new_leader_ack(&mut self, now: Mono, link: LinkId, out: &mut Vec<Effect>) {

@@ -303,15 +303,30 @@ fn a_snapshot_is_installed_before_what_is_behind_it_has_come() {
     assert_eq!(bench.saved(EpochFile::Current, 2), ["1 ACK 2:0"]);
     assert_eq!(bench.hear(Packet::UpToDate), ["1 ACK 2:0", "serve 2 with 1:9", "1 ACK 2:1"]);
 
+    // What is committed in the leader's epoch is so with all before it, and need not be kept until UPTODATE.
+    let mut bench = snap(z(1, 3));
+    bench.hear(proposal(z(1, 8)));
+    assert_eq!(bench.learner.unwritten(), Some(z(1, 7)));
+    assert_eq!(bench.installed(z(1, 7)), ["append 1:8"]);
+    assert_eq!(bench.learner.unwritten(), Some(z(1, 8)));
+    assert_eq!(bench.hear_all([commit(z(1, 8)), proposal(z(2, 1))]), ["append 2:1"]);
+    assert_eq!(bench.hear(commit(z(2, 1))), ["committed 2:1"]);
+    bench.durable(z(2, 1));
+    assert_eq!(bench.learner.unwritten(), None);
+
     // What the log ends with may be outstanding there.
     let mut bench = snap(z(2, 2));
     let behind = [proposal(z(1, 8)), commit(z(1, 8)), proposal(z(2, 1)), commit(z(2, 1)), proposal(z(2, 2))];
     assert_eq!(bench.hear_all(behind), NOTHING);
     assert_eq!(bench.hear(proposal(z(2, 3))), ["install 2:1 with 1:8 2:1, then 2:2"]);
     assert_eq!(bench.installed(z(2, 2)), ["append 2:3"]);
-    let mut bench = snap(z(2, 2));
-    assert_eq!(bench.hear_all([proposal(z(1, 8)), commit(z(1, 8)), proposal(z(2, 1))]), NOTHING);
-    assert_eq!(bench.hear(new_leader()), ["install 1:8 with 1:8, then 2:1"]);
+    // And one that has lost its history must not look after a crash as if it had one.
+    for last in [z(2, 2), Zxid(-1)] {
+        let mut bench = snap(last);
+        assert_eq!(bench.hear_all([proposal(z(1, 8)), commit(z(1, 8)), proposal(z(2, 1))]), NOTHING);
+        assert_eq!(bench.learner.unwritten(), None);
+        assert_eq!(bench.hear(new_leader()), ["install 1:8 with 1:8, then 2:1"]);
+    }
 }
 
 // 43; H1, H16, S7.

@@ -22,6 +22,10 @@ impl Commits {
         self.decided.get(&zxid)
     }
 
+    pub fn decided_from(&self, zxid: i64) -> impl Iterator<Item = (i64, &Bytes)> {
+        self.decided.range(zxid..).map(|(zxid, payload)| (*zxid, payload))
+    }
+
     pub fn last_decided(&self) -> Option<i64> {
         self.decided.keys().next_back().copied()
     }

@@ -115,9 +115,15 @@ impl Ghosts {
         self.durable[server].on_durable(server, machine, durable);
     }
 
-    pub fn on_applied(&mut self, server: Host, tree: &Tree) {
+    pub fn on_applied(&mut self, server: Host, learns: bool, tree: &Tree) {
         let zxid = tree.last_zxid().0;
         self.durable[server].check_applied(server, zxid);
+        if learns && zxid > self.prefix.last() {
+            // Among zooids a COMMIT stands for all before it.
+            let log = &self.logs[server];
+            let decided = self.commit.decided_from(zxid).any(|(zxid, payload)| log.payload(zxid) == Some(payload));
+            holds!("S14", decided, "server {server} applies {zxid:#x}, which no leader has committed");
+        }
         // With it is committed what came to this server in a tree, and which nobody has applied before.
         let log = &self.logs[server];
         let tree_was_at = self.prefix.at(server);
