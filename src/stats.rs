@@ -224,7 +224,7 @@ impl Namespaces {
 }
 
 const LOOK_BACK: usize = 8;
-const MAX_NAMESPACES: usize = 1000;
+pub const MAX_NAMESPACES: usize = 1000;
 
 /// Bytes of replies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

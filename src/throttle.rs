@@ -181,6 +181,48 @@ impl LargeAccount {
     }
 }
 
+/// The places of one request in both accounts.
+#[derive(Debug)]
+pub struct Holds(#[expect(dead_code, reason = "given back with it")] [Option<Held>; 2]);
+
+impl Holds {
+    pub fn of(large: Option<Held>, under_way: Option<Held>) -> Option<Box<Self>> {
+        (large.is_some() || under_way.is_some()).then(|| Box::new(Self([large, under_way])))
+    }
+}
+
+/// The bytes of what is under way, small requests apart, whose number is bounded. Beyond its bound nothing is refused, but
+/// who has something under way is not read: each request is several times in memory, here and with each member.
+#[derive(Clone, Debug)]
+pub struct UnderWay {
+    most: u64,
+    held_bytes: Arc<AtomicU64>,
+}
+
+impl UnderWay {
+    const SMALL: u32 = 4 << 10;
+    /// All members' together may not be more than a link to one of them takes (`LinkRules::USUAL_QUEUED`).
+    const OF_ALL: u64 = 64 << 20;
+    const LEAST: u64 = 4 << 20;
+
+    pub fn new(members: usize) -> Self {
+        let most = (Self::OF_ALL / members.max(1) as u64).max(Self::LEAST);
+        Self { most, held_bytes: Arc::default() }
+    }
+
+    pub fn hold(&self, bytes: u32) -> Option<Held> {
+        if bytes <= Self::SMALL {
+            return None;
+        }
+        self.held_bytes.fetch_add(bytes.into(), Ordering::Relaxed);
+        Some(Held { bytes, held_bytes: self.held_bytes.clone() })
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.held_bytes.load(Ordering::Relaxed) >= self.most
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.held_bytes.fetch_sub(self.bytes.into(), Ordering::Relaxed);
@@ -228,6 +270,21 @@ mod tests {
     #[test]
     fn without_tokens_there_is_no_throttle() {
         assert!(TokenBucket::new(ConnectionThrottle { tokens: None, ..RULES }, 0, 1).is_none());
+    }
+
+    #[test]
+    fn what_is_under_way_is_full_until_it_is_answered() {
+        let three = UnderWay::new(3);
+        assert!(three.hold(UnderWay::SMALL).is_none());
+        let most = UnderWay::OF_ALL / 3;
+        let mut held: Vec<_> = (0..=most / 1_000_000).map(|_| Holds::of(None, three.hold(1_000_000))).collect();
+        assert!(three.is_full());
+        held.pop();
+        assert!(!three.is_full());
+        drop(held);
+        assert_eq!(three.held_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(UnderWay::new(0).most, UnderWay::OF_ALL);
+        assert_eq!(UnderWay::new(1000).most, UnderWay::LEAST);
     }
 
     #[test]

@@ -397,7 +397,7 @@ fn strangers_make_room_for_a_learner() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(up - evicted <= 1025, "{up} came, {evicted} had to go");
+    assert!(up - evicted <= 65, "{up} came, {evicted} had to go");
     drop(silent);
 
     let (leader, _, mut socket) = leader_and_socket(rules());

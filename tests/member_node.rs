@@ -84,8 +84,20 @@ struct Server {
     last_tick: i64,
     is_up: bool,
     listens: bool,
+    has_no_port: bool,
     /// What was wished for and is not carried out here: for clients, and for operators.
     wishes: Vec<Effect>,
+}
+
+/// The one with the best vote is elected again and again, unless it lets the others find somebody else.
+#[test]
+fn who_cannot_be_reached_leaves_the_lead_to_others() {
+    let mut world = World::new(|_, _| {});
+    world.server(3).has_no_port = true;
+    world.wait(6000);
+    assert_eq!(world.duties(), [Duty::Forward, Duty::Order, Duty::Forward]);
+    let ended = |notice: &Notice| matches!(notice, Notice::RoleEnded(Fault::NoPort(_)));
+    assert!(world.notices(3).iter().any(ended));
 }
 
 /// One of two ends.
@@ -207,6 +219,7 @@ impl World {
                 last_tick: -1,
                 is_up: true,
                 listens: false,
+                has_no_port: false,
                 wishes: Vec::new(),
             }
         };
@@ -296,6 +309,9 @@ impl World {
                 votes.into_iter().for_each(|(to, body)| {
                     self.carry_out(at, Effect::Peer(PeerEffect::Vote { to, body }));
                 });
+            }
+            PeerEffect::Listen if self.servers[at].has_no_port => {
+                self.tell(at, Input::Peer(PeerInput::NotListening { why: "no address".to_owned() }));
             }
             PeerEffect::Listen => {
                 self.servers[at].listens = true;

@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::prepare::{QuotaExceeded, QuotaOf, Strictness};
 use crate::server::Shared;
 use crate::session::Mono;
-use crate::stats::Measures;
+use crate::stats::{MAX_NAMESPACES, Measures};
 
 /// What only operators see or set.
 pub struct Admin {
@@ -55,7 +55,10 @@ impl Admin {
         if exceeded.strictness == Strictness::Hard {
             let namespace = exceeded.subject.split('/').nth(1).unwrap_or_default();
             let mut measures = shared.counters.measures.lock();
-            *measures.quota_exceeded.entry(namespace.into()).or_default() += 1;
+            let counts = &mut measures.quota_exceeded;
+            if counts.len() < MAX_NAMESPACES || counts.contains_key(namespace) {
+                *counts.entry(namespace.into()).or_default() += 1;
+            }
         }
         let now = shared.clock.mono();
         if now.saturating_sub(self.quota_logged.load(Ordering::Relaxed)) >= SILENCE_MS {

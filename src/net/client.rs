@@ -40,11 +40,13 @@ use crate::proto::{ErrorCode, op};
 use crate::server::{Shared, answer_on_the_spot};
 use crate::session::Mono;
 use crate::stats::{Replies, Throttled};
-use crate::throttle::{Asks, Held, NoRoom};
+use crate::throttle::{Asks, Holds, NoRoom};
 
 /// What one read takes at most while there is no session; all that such a connection costs.
 const FRESH_READ: usize = 4 << 10;
 const READ: usize = 32 << 10;
+/// The longest ConnectRequest: it has 44 or 45 bytes, 16 of them a password.
+const MAX_CONNECT: u32 = 4 << 10;
 /// Requests of one connection that may be under way; beyond, it is not read.
 const MAX_UNDER_WAY: usize = 4096;
 /// Reads that may wait before a further write of the same client goes on its way: all of them have to be
@@ -173,7 +175,7 @@ struct Asking {
     /// The Node decides when it is answered, which may take a round of agreement.
     is_ordered: bool,
     arrived: Mono,
-    held: Option<Box<Held>>,
+    held: Option<Box<Holds>>,
 }
 
 impl Asking {
@@ -207,12 +209,23 @@ impl Task<'_> {
         let patience = Duration::from_millis(self.shared.config.node.sessionless_cnxn_timeout_ms);
         let connected = tokio::time::sleep(patience);
         tokio::pin!(connected);
+        let mut was_open = false;
         loop {
             let (phase, flow) = self.take_out();
             match phase {
                 Phase::Closed => return End::Closed,
                 Phase::Closing => return self.say_last_words(output).await,
                 _ => {}
+            }
+            // What came together with the ConnectRequest waited until there is a session. Nobody need call for it: the
+            // response may have gone out already.
+            if phase == Phase::Open && !std::mem::replace(&mut was_open, true) && !self.inbox.is_empty() {
+                let understood = self.understand();
+                self.hand_in();
+                if let Err(end) = understood {
+                    return end;
+                }
+                continue;
             }
             if flow == Flow::CatchUp {
                 let caught_up = self.catch_up();
@@ -245,8 +258,6 @@ impl Task<'_> {
                     self.understand()
                 }
                 Event::Turn(turn) => self.on_turn(turn),
-                // What came together with the ConnectRequest waits until there is a session.
-                Event::Woken if !self.inbox.is_empty() => self.understand(),
                 Event::Written(Ok(1..)) => {
                     // Its pings wait unread behind what it has still to take, and who takes that lives.
                     if !may_read {
@@ -283,6 +294,7 @@ impl Task<'_> {
         let under_way = state.gate.len() + self.line.as_ref().map_or(0, Line::len);
         let limit = self.shared.outstanding_limit;
         let crowded = self.shared.counters.outstanding.load(Ordering::Relaxed) > limit
+            || self.shared.under_way.is_full()
             || self.line.as_ref().is_some_and(|line| line.slots().waiting() > limit);
         let reads_wait = state.gate.waiting_reads() > MAX_READS_BEFORE_WRITE && !state.gate.is_read_next();
         let flow = if !matches!(state.phase, Phase::Fresh | Phase::Open) || unread >= MAX_UNREAD || reads_wait {
@@ -398,12 +410,15 @@ impl Task<'_> {
     fn next_frame(&mut self) -> Result<Option<Bytes>, End> {
         let Some(length) = self.inbox.first_chunk::<4>() else { return Ok(None) };
         let length = i32::from_be_bytes(*length);
-        let max = self.shared.config.node.jute_max_buffer_bytes;
+        let max = match self.conn.state.lock().phase {
+            Phase::Fresh => MAX_CONNECT.min(self.shared.config.node.jute_max_buffer_bytes),
+            _ => self.shared.config.node.jute_max_buffer_bytes,
+        };
         if u32::try_from(length).ok().is_none_or(|length| length > max) {
             warn!(
                 session = %self.conn.session(),
                 "Len error. A message from {} with advertised length of {length} is either a malformed message or \
-                 too large to process (length is greater than jute.maxbuffer={max})",
+                 too large to process (length is greater than {max})",
                 self.conn.peer_text()
             );
             return Err(End::Refused);
@@ -432,12 +447,13 @@ impl Task<'_> {
             let rest = r.rest();
             let body = if self.shared.is_forwarding() { rest.clone() } else { Bytes::new() };
             let frame = decode(op, rest);
-            let held = match &self.shared.large_requests {
+            let large = match &self.shared.large_requests {
                 Some(account) if !matches!(frame, Frame::Auth(_) | Frame::Sasl { .. }) => {
-                    account.hold(bytes as u32).map_err(|NoRoom| self.reject_large(bytes))?.map(Box::new)
+                    account.hold(bytes as u32).map_err(|NoRoom| self.reject_large(bytes))?
                 }
                 _ => None,
             };
+            let held = Holds::of(large, self.shared.under_way.hold(bytes as u32));
             let is_ordered = match frame {
                 Frame::Request(Request::Write(_)) => true,
                 Frame::Request(Request::Read(Read::Sync { .. })) => self.shared.orders_syncs(),

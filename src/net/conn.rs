@@ -22,7 +22,7 @@ use crate::proto::ErrorCode;
 use crate::proto::request::Read;
 use crate::session::Mono;
 use crate::stats::Summary;
-use crate::throttle::Held;
+use crate::throttle::Holds;
 
 /// Bytes of replies that a client may leave unread; beyond, its requests wait.
 pub const MAX_UNREAD: usize = 1 << 20;
@@ -47,8 +47,8 @@ pub struct Asked {
     pub xid: i32,
     pub op: i32,
     pub arrived: Mono,
-    /// Its place among large requests, until its reply is produced.
-    pub held: Option<Box<Held>>,
+    /// Its place among large requests, until its reply is produced, and among those under way.
+    pub held: Option<Box<Holds>>,
     /// Who asked, if the connection has proved more since.
     pub identities: Option<Arc<[Identity]>>,
 }

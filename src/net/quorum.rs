@@ -258,6 +258,8 @@ pub struct Links {
 const ACCEPTED: u64 = 1 << 63;
 /// Peers that are connected at most; more are refused.
 const MAX_ACCEPTED: usize = 1024;
+/// And of them those that have not said who they are, so that they leave files to the log.
+const MAX_SILENT: usize = 64;
 /// What a peer may send before it has said who it is.
 const FIRST_PACKET: usize = 64 << 10;
 /// Attempts at each address, as many as Java's,
@@ -436,7 +438,7 @@ impl Links {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        if self.links.read().len() >= MAX_ACCEPTED && !self.evict() {
+        if !self.make_room() {
             return warn!(%peer, "a learner is refused: {MAX_ACCEPTED} are connected");
         }
         if let Err(error) = self.set_up(&stream, self.rules.leader_nodelay) {
@@ -448,15 +450,22 @@ impl Links {
         self.runtime.spawn(async move { links.serve(link, stream, peer, Side::Leader).await });
     }
 
-    /// Makes room among those that never said who they are, of the one that has been silent for the longest. False if all
-    /// have said it.
-    fn evict(&self) -> bool {
+    /// Whether there is room for one more, if need be in place of the one that has been silent for the longest among those
+    /// that never said who they are.
+    fn make_room(&self) -> bool {
         let links = self.links.read();
         let is_stranger = |link: &&Arc<Link>| {
             let is_up = || link.out.lock().ending.is_none();
             link.id.0 >= ACCEPTED && !link.has_spoken.load(Ordering::Relaxed) && is_up()
         };
-        let Some(oldest) = links.values().filter(is_stranger).min_by_key(|link| link.id) else { return false };
+        let strangers = links.values().filter(is_stranger);
+        let (count, oldest) = strangers.fold((0, None), |(count, oldest): (usize, Option<&Arc<Link>>), link| {
+            (count + 1, Some(oldest.filter(|oldest| oldest.id < link.id).unwrap_or(link)))
+        });
+        if count < MAX_SILENT && links.len() < MAX_ACCEPTED {
+            return true;
+        }
+        let Some(oldest) = oldest else { return false };
         oldest.end(&mut oldest.out.lock(), Ending::Silent);
         true
     }

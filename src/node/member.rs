@@ -30,7 +30,7 @@ use crate::storage::epoch::{EpochFile, Epochs};
 use crate::tree::digest::DigestCheck;
 use crate::tree::{Tree, Unwatched};
 use crate::txn::Logged;
-use crate::zab::history::History;
+use crate::zab::history::{History, WINDOW_BYTES};
 use crate::zab::leader::{Leader, LeaderRules};
 use crate::zab::learner::{Learner, LearnerRules, Want};
 use crate::zab::{self, Entry, Fault};
@@ -117,6 +117,8 @@ pub(super) struct Member {
     unavailable_since: Option<Mono>,
     /// Roles in a row in which it never served, and until when it rests from the last of them.
     futile: i64,
+    /// How often it was elected in vain because it can't be reached, since it served last.
+    portless: u32,
     rests_until: Mono,
     pub(super) counts: MemberCounts,
     samples: Samples,
@@ -170,6 +172,9 @@ const REFILL_EVERY_MS: Mono = 3_600_000;
 /// 100 ms on average, by chance).
 const REST_MS: Mono = 10;
 const LONGEST_REST_MS: Mono = 200;
+/// Who is elected and has no port for learners is silent for so long the first time, and at most.
+const PORTLESS_REST_MS: Mono = 1000;
+const LONGEST_PORTLESS_REST_MS: Mono = 30_000;
 /// A little longer than a role that ends in order needs until it looks for the next one.
 const SPEAKS_WHILE_SETTLING_MS: Mono = 250;
 /// A learner's clients are heard of this often, so that a ping that comes has something new to say.
@@ -205,6 +210,7 @@ impl Member {
             election_ms: 0,
             unavailable_since: Some(now),
             futile: 0,
+            portless: 0,
             rests_until: now,
             counts: MemberCounts::default(),
             role_since: now,
@@ -345,7 +351,7 @@ impl Node {
             PeerInput::Notification { from, body } => election.on_notification(mono, from, &body, votes),
             PeerInput::NotListening { why } => {
                 if matches!(role, Role::Leading(_)) {
-                    out.push(zab::Effect::Failed(Fault::Protocol(format!("no port for learners: {why}"))));
+                    out.push(zab::Effect::Failed(Fault::NoPort(why)));
                 }
             }
             PeerInput::LinkUp { link } => match role {
@@ -895,8 +901,13 @@ impl Node {
             // It was not: the next transaction that differs asks for it again.
             member.refilled = None;
         }
-        // Whoever is refused would be back within a millisecond, as often as it is refused.
-        if self.duty == Duty::None && member.again.is_none() {
+        if matches!(fault, Fault::NoPort(_)) {
+            // It has the best vote, and the others would elect it again, for as long as they hear of it.
+            member.portless += 1;
+            let rest = (PORTLESS_REST_MS << member.portless.min(8)).min(LONGEST_PORTLESS_REST_MS);
+            member.rests_until = now.mono + rest;
+        } else if self.duty == Duty::None && member.again.is_none() {
+            // Whoever is refused would be back within a millisecond, as often as it is refused.
             member.futile += 1;
             member.rests_until = now.mono + (REST_MS * member.futile).min(LONGEST_REST_MS) + member.rules.me % REST_MS;
         }
@@ -934,7 +945,7 @@ impl Node {
     ) {
         let member = self.member.as_mut().expect("asked before");
         let Start { duty, epoch, upto: _ } = member.starting.take().expect("asked before");
-        member.futile = 0;
+        (member.futile, member.portless) = (0, 0);
         if let Some(since) = member.unavailable_since.take() {
             member.counts.unavailable_ms.add(now.mono - since);
             if duty == Duty::Order {
@@ -976,7 +987,7 @@ impl Node {
             _ => None,
         };
         let needed = pinned.map_or(tree.last_zxid(), |pinned| pinned.min(tree.last_zxid()));
-        member.history.trim(needed, member.rules.commit_log_count);
+        member.history.trim(needed, member.rules.commit_log_count, WINDOW_BYTES);
     }
 
     /// A leader's member list. Only its version may be another one than ours: whoever is to follow more than that

@@ -34,7 +34,7 @@ use crate::node::Duty;
 use crate::node::input::Input;
 use crate::node::stats::NodeStats;
 use crate::stats::Measures;
-use crate::throttle::{LargeAccount, TokenBucket};
+use crate::throttle::{LargeAccount, TokenBucket, UnderWay};
 use crate::tree::Tree;
 use crate::watch::WatchTable;
 
@@ -62,6 +62,7 @@ pub struct Shared {
     pub connection_tokens: Option<Mutex<TokenBucket>>,
     pub slots: Option<Slots>,
     pub large_requests: Option<LargeAccount>,
+    pub under_way: UnderWay,
     /// Bytes of a reply at most.
     pub max_reply: usize,
     /// The port that is open for clients.
@@ -84,6 +85,7 @@ impl Shared {
             connection_tokens: TokenBucket::new(config.node.connection_throttle, clock.mono(), seed).map(Mutex::new),
             slots: Slots::new(config.node.request_throttle),
             large_requests: LargeAccount::new(config.node.large_requests),
+            under_way: UnderWay::new(config.ensemble.membership.members.len()),
             max_reply: config.node.max_reply_bytes.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX),
             client_port,
             room_for_clients: listen::room_for_clients(),

@@ -242,7 +242,10 @@ impl Peers {
             });
             shared.inputs.push(Input::Peer(PeerInput::LogRead { link, entries }));
         };
-        thread::Builder::new().name("zooid-history".to_owned()).spawn(read).expect("a thread can be started");
+        if let Err(error) = thread::Builder::new().name("zooid-history".to_owned()).spawn(read) {
+            error!("no thread to read the log for a learner: {error}");
+            self.shared.inputs.push(Input::Peer(PeerInput::LogRead { link, entries: None }));
+        }
     }
 }
 

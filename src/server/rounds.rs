@@ -278,8 +278,8 @@ fn log_notice(notice: &Notice) {
         }
         Notice::QuotaExceeded(_) => unreachable!("counted and logged elsewhere"),
         Notice::LogFull => error!(
-            "no room on the device of dataLogDir: writes are refused with OperationTimeout and new sessions by \
-             closing, until two log files fit; reads go on"
+            "no room on the device of dataLogDir, until two log files fit: a server that is alone goes on with reads, \
+             refuses writes with OperationTimeout and closes who wants a new session; a member leaves service to the others"
         ),
         Notice::LogRoom => info!("there is room on the device of dataLogDir again: writes are accepted"),
         // In Java's words, which operators look for.

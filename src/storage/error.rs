@@ -251,7 +251,7 @@ impl fmt::Display for Refusal {
             Self::EndsBelowMark { file, offset, last, mark_offset, mark_zxid } => write!(
                 f,
                 "{file} ends at offset {offset} with zxid {last}, but was durable up to offset {mark_offset}, zxid \
-                 {mark_zxid}"
+                 {mark_zxid}. If this is a copy of the files of a server that ran, remove durable.zooid beside the log"
             )?,
             Self::Undecodable { file, offset, zxid, error, .. } => {
                 write!(f, "{file} at offset {offset}, zxid {zxid}: {error}")?;

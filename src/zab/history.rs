@@ -20,7 +20,12 @@ use crate::id::Zxid;
 pub struct History {
     base: Zxid,
     entries: VecDeque<Entry>,
+    /// Of the transactions in `entries`.
+    bytes: usize,
 }
+
+/// What is kept at hand of what everybody here has, whatever the number: a learner that lacks more is served by the log.
+pub const WINDOW_BYTES: usize = 16 << 20;
 
 /// How a learner gets to the leader's committed history.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,12 +44,13 @@ pub enum Plan {
 impl History {
     /// An empty window of a log that ends with `base`.
     pub fn new(base: Zxid) -> Self {
-        Self { base, entries: VecDeque::new() }
+        Self { base, entries: VecDeque::new(), bytes: 0 }
     }
 
     pub fn push(&mut self, entry: Entry) {
         let last = self.last();
         assert!(entry.zxid > last && entry.zxid.follows(last), "the log has a hole: {} behind {last}", entry.zxid);
+        self.bytes += entry.txn.len();
         self.entries.push_back(entry);
     }
 
@@ -82,6 +88,7 @@ impl History {
     /// The log was cut behind `target`.
     pub fn truncate(&mut self, target: Zxid) {
         let kept = self.position_behind(target);
+        self.bytes -= self.entries.range(kept..).map(|entry| entry.txn.len()).sum::<usize>();
         self.entries.truncate(kept);
         if target < self.base {
             self.base = target;
@@ -93,12 +100,15 @@ impl History {
         *self = Self::new(base);
     }
 
-    /// Forgets the oldest entries up to `unneeded`, but for the newest `keep` of those.
-    pub fn trim(&mut self, unneeded: Zxid, keep: usize) {
-        let dropped = self.position_behind(unneeded).saturating_sub(keep);
-        if let Some(newest) = dropped.checked_sub(1) {
-            self.base = self.entries[newest].zxid;
-            self.entries.drain(..dropped);
+    /// Forgets the oldest entries up to `unneeded`, but for the newest `keep` of those, as far as they are no more than
+    /// `most` bytes with all that is needed.
+    pub fn trim(&mut self, unneeded: Zxid, keep: usize, most: usize) {
+        let mut left = self.position_behind(unneeded);
+        while left > keep || left > 0 && self.bytes > most {
+            let oldest = self.entries.pop_front().expect("as many are left");
+            self.base = oldest.zxid;
+            self.bytes -= oldest.txn.len();
+            left -= 1;
         }
     }
 
@@ -330,12 +340,30 @@ mod tests {
     }
 
     #[test]
+    fn the_window_is_of_so_many_bytes_at_most() {
+        let all: Vec<Zxid> = (1..=6).map(|n| Zxid::new(1, n)).collect();
+        let trimmed = |unneeded, keep, most| {
+            let mut window = window(Zxid::ZERO, &all);
+            window.trim(Zxid::new(1, unneeded), keep, most);
+            assert_eq!(window.bytes, 8 * window.len());
+            (window.first_behind().counter(), window.len())
+        };
+        assert_eq!(trimmed(6, 4, 48), (2, 4));
+        assert_eq!(trimmed(6, 4, 24), (3, 3));
+        assert_eq!(trimmed(6, 4, 0), (6, 0));
+        assert_eq!(trimmed(2, 4, 0), (2, 4), "the others are needed");
+        let mut cut = window(Zxid::ZERO, &all);
+        cut.truncate(all[1]);
+        assert_eq!((cut.bytes, cut.len()), (16, 2));
+    }
+
+    #[test]
     fn the_window_moves_with_the_log() {
         let all: Vec<Zxid> = (1..=6).map(|n| Zxid::new(1, n)).collect();
         for upto in 0..=7 {
             for keep in 0..=7 {
                 let mut trimmed = window(Zxid::ZERO, &all);
-                trimmed.trim(Zxid::new(1, upto), keep as usize);
+                trimmed.trim(Zxid::new(1, upto), keep as usize, usize::MAX);
                 let dropped = (upto.min(6) as usize).saturating_sub(keep as usize);
                 assert_eq!(zxids(&trimmed), all[dropped..]);
                 assert_eq!(trimmed.first_behind(), dropped.checked_sub(1).map_or(Zxid::ZERO, |at| all[at]));

@@ -178,6 +178,9 @@ pub enum Fault {
     Silence { doing: &'static str, ms: i64 },
     #[error("the link is gone")]
     Gone,
+    /// It was elected, and nobody can come.
+    #[error("no port for learners: {0}")]
+    NoPort(String),
     /// A leader without the learners that it needs.
     #[error("not sufficient followers synced, only synced with sids: {0}")]
     NoQuorum(String),

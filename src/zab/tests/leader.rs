@@ -467,7 +467,7 @@ fn what_came_during_a_long_snapshot_is_sent_in_parts() {
         bench.leader.on_progress(bench.now, LinkId(3));
     }
     // The window may have moved on by then.
-    bench.history.trim(z(2, 1), 0);
+    bench.history.trim(z(2, 1), 0, usize::MAX);
     assert_eq!(drained(&mut bench), ["3 read some of 1:3 2:1"]);
     let said = bench.log_read(3, Some(&[z(1, 4), z(1, 5)]));
     assert_eq!(said.last().unwrap(), "3 awaits drained");

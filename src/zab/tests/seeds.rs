@@ -760,7 +760,7 @@ impl World {
                 State::Leads(leader) => leader.pinned(),
                 _ => None,
             };
-            server.history.trim(pinned.map_or(applied, |pinned| pinned.min(applied)), 3);
+            server.history.trim(pinned.map_or(applied, |pinned| pinned.min(applied)), 3, usize::MAX);
         }
     }
 

@@ -290,7 +290,10 @@ impl Ghosts {
                 holds!("S23", zxid.0 <= durable, "ACK({zxid}) of server {server}, where {durable:#x} is durable");
             }
             Packet::UpToDate => holds!("UPTODATE", epoch > 0, "server {server} says UPTODATE before it serves"),
-            Packet::Commit { zxid } | Packet::Inform { zxid, .. } if leads && epoch > 0 => {
+            // A DIFF or a TRUNC says what is committed as well.
+            Packet::Commit { zxid } | Packet::Inform { zxid, .. } | Packet::Diff { zxid } | Packet::Trunc { zxid }
+                if leads && epoch > 0 =>
+            {
                 self.commit_decided(server, *zxid);
             }
             _ => {}
