@@ -402,23 +402,20 @@ impl Task<'_> {
             self.conn.state.lock().out.extend_from_slice(answer.as_bytes());
             return Err(End::Word);
         }
-        self.next_frame()
+        self.next_frame(MAX_CONNECT.min(self.shared.config.node.jute_max_buffer_bytes))
     }
 
     /// A whole frame without its length, if one is there. A length out of range ends the connection; nothing
     /// is set aside for a length that is only claimed.
-    fn next_frame(&mut self) -> Result<Option<Bytes>, End> {
+    fn next_frame(&mut self, max: u32) -> Result<Option<Bytes>, End> {
         let Some(length) = self.inbox.first_chunk::<4>() else { return Ok(None) };
         let length = i32::from_be_bytes(*length);
-        let max = match self.conn.state.lock().phase {
-            Phase::Fresh => MAX_CONNECT.min(self.shared.config.node.jute_max_buffer_bytes),
-            _ => self.shared.config.node.jute_max_buffer_bytes,
-        };
         if u32::try_from(length).ok().is_none_or(|length| length > max) {
+            let of = if max == MAX_CONNECT { "the longest ConnectRequest" } else { "jute.maxbuffer" };
             warn!(
                 session = %self.conn.session(),
                 "Len error. A message from {} with advertised length of {length} is either a malformed message or \
-                 too large to process (length is greater than {max})",
+                 too large to process (length is greater than {of}={max})",
                 self.conn.peer_text()
             );
             return Err(End::Refused);
@@ -438,7 +435,8 @@ impl Task<'_> {
 
     /// Every whole frame of the inbox, up to one that ends the connection.
     fn requests(&mut self, arrived: Mono, into: &mut Vec<Asking>) -> Result<(), End> {
-        while let Some(frame) = self.next_frame()? {
+        let max = self.shared.config.node.jute_max_buffer_bytes;
+        while let Some(frame) = self.next_frame(max)? {
             let bytes = frame.len();
             let mut r = Reader::new(frame);
             let Ok(wire::RequestHeader { xid, op }) = wire::RequestHeader::read(&mut r) else {
