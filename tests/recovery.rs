@@ -246,6 +246,35 @@ fn a_file_named_after_a_repeated_zxid_hides_nothing() {
     }
 }
 
+/// A volume that is not mounted. Alone, a server would begin an older history; a member may be brought up to date by its
+/// leader, but whoever runs it should hear of it.
+#[test]
+fn a_log_that_is_gone_is_missed_by_the_image() {
+    for server in [0, 3] {
+        let world = world("std-3.9.5");
+        let replay = if server == 0 { Replay::All } else { Replay::Nothing };
+        let options = Options { server, ..Options::default() };
+        let mut recovered = open(&world, &options).unwrap();
+        world.image.open().unwrap();
+        fill_by(&mut Keeper::new(server, &recovered, 0), &world, &mut recovered);
+        let image = recovered.tree.last_zxid();
+        for name in world.log.names().iter().filter(|name| name.starts_with("log.")) {
+            world.log.delete(name);
+        }
+        world.snap.delete("snapshot.68");
+        let again = open(&world, &Options { replay, ..options });
+        if server == 0 {
+            let Err(StorageError::Refused(refusal)) = again else { panic!("it starts") };
+            assert!(matches!(*refusal, Refusal::LogMissing { image: knows, .. } if knows == image), "{refusal}");
+        } else {
+            let again = again.unwrap();
+            assert_eq!(again.last_zxid, Zxid(0x4e));
+            let missed = Notice::ImageAhead { image, last: Zxid(0x4e) };
+            assert!(again.notices.contains(&missed), "{:?}", again.notices);
+        }
+    }
+}
+
 /// quorum-protocol 12.1, check 21; design.md D9.
 #[test]
 fn a_learner_gets_the_image_s_state_as_a_stream() {

@@ -225,6 +225,9 @@ impl Task<'_> {
                 if let Err(end) = understood {
                     return end;
                 }
+                if self.inbox.is_empty() {
+                    self.inbox = BytesMut::new();
+                }
                 continue;
             }
             if flow == Flow::CatchUp {

@@ -207,6 +207,11 @@ pub enum Notice {
         zxid: Zxid,
         last: Zxid,
     },
+    /// A member's image knows of more than its log: what a leader has taken back, or what a log held that is gone.
+    ImageAhead {
+        image: Zxid,
+        last: Zxid,
+    },
     DigestMismatch {
         zxid: Zxid,
         count: u64,
@@ -294,10 +299,14 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
     }
     let last = run.chain.last;
     // A member is told by its leader what it lacks. (And what it has too much: then its log may end before its image.)
-    let must_hold = options.replay == Replay::All && options.force_sync == ForceSync::Yes;
-    let lost = image_knows.filter(|knows| must_hold && *knows > last);
-    if let Some(image) = lost.filter(|_| options.give_up_after != Some(last)) {
-        return Err(Refusal::LogMissing { dir: disks.log.path(), image, last }.into());
+    let is_alone = options.replay == Replay::All;
+    let lost = image_knows.filter(|knows| options.force_sync == ForceSync::Yes && *knows > last);
+    match lost {
+        Some(image) if is_alone && options.give_up_after != Some(last) => {
+            return Err(Refusal::LogMissing { dir: disks.log.path(), image, last }.into());
+        }
+        Some(image) => notices.push(Notice::ImageAhead { image, last }),
+        None => {}
     }
     let behind = snapshots_behind(last, &unusable, options)?;
 
@@ -805,6 +814,12 @@ impl fmt::Display for Notice {
             Self::MarkAhead { file, zxid, last } => {
                 write!(f, "the log ends with zxid {last}, but {zxid} in {file} was durable once: a file may be missing")
             }
+            Self::ImageAhead { image, last } => write!(
+                f,
+                "the image in dataDir/zooid knows of transactions up to {image}, and the log ends with {last}. Unless a leader \
+                 has just taken them back or an older backup was put back, the log has been lost, with what this server has \
+                 acknowledged: is the volume of dataLogDir mounted? If all members start like this, stop them"
+            ),
             Self::DigestMismatch { zxid, count: 1 } => write!(f, "First digest mismatch on txn: {zxid}"),
             Self::DigestMismatch { zxid, count } => {
                 write!(f, "Digests are not matching. Value is {zxid}. {count} so far")
