@@ -486,7 +486,7 @@ mod clients {
     fn a_handshake_that_drips_is_cut_off() {
         let server = Server::zooid(&Setup::standalone().line("nio.sessionlessCnxnTimeout", "1000"));
         let whole = frame(&Connect::default().payload());
-        let claimed = [&[0, 0x0f, 0, 0][..], &[0; 100]].concat();
+        let claimed = [&4000_i32.to_be_bytes()[..], &[0; 100]].concat();
         for bytes in [whole, claimed] {
             let mut connection = Connection::open(server.address());
             let began = Instant::now();
@@ -498,6 +498,10 @@ mod clients {
             assert!(closed, "it may drip for ever");
             assert!((900..3000).contains(&took.as_millis()), "closed after {took:?}");
         }
+        // No ConnectRequest is so long, and nobody waits for the rest of it.
+        let mut connection = Connection::open(server.address());
+        connection.send_bytes(&5000_i32.to_be_bytes());
+        assert_eq!(connection.receive(Duration::from_millis(900)), Received::Closed(vec![]));
     }
 
     #[test]
