@@ -485,9 +485,12 @@ impl World {
 
     /// A learner says this, whatever its Node thinks of it.
     fn forge(&mut self, id: i64, packet: Packet) {
+        self.forge_all(id, vec![packet]);
+    }
+
+    fn forge_all(&mut self, id: i64, packets: Vec<Packet>) {
         let (_, End { server, link }) =
             *self.links.iter().find(|(learner, _)| learner.server == id as usize - 1).expect("it has a leader");
-        let packets = vec![packet];
         self.step(server as i64 + 1, Input::Peer(PeerInput::Packets { link, packets, room: Room(None) }));
     }
 
@@ -643,6 +646,20 @@ fn every_write_of_a_learner_takes_a_zxid() {
     world.forge(1, Packet::Revalidate { session: 77, timeout_ms: TIMEOUT });
     let answer = world.wire.last().expect("there is an answer");
     assert_eq!(*answer, (3, 1, Packet::Revalidated { session: 77, valid: false }));
+}
+
+/// Else its next connection there would overtake what its former one has asked for.
+#[test]
+fn the_word_that_a_session_lives_comes_behind_what_it_has_asked_for() {
+    let mut world = World::serving(|_, _| ());
+    let session = world.connect(1, 10);
+    world.wire.clear();
+    let identities = Some(vec![Id { scheme: Some("ip".into()), id: Some("127.0.0.1".into()) }]);
+    let (op, body) = create("/asked", 0);
+    let asks = Packet::Request(Forwarded { session: session.0, cxid: 9, op, body, identities });
+    world.forge_all(1, vec![asks, Packet::Revalidate { session: session.0, timeout_ms: TIMEOUT }]);
+    let said = world.wire.iter().filter(|(from, to, _)| (*from, *to) == (3, 1)).map(|(_, _, packet)| packet.name());
+    assert_eq!(said.take(2).collect::<Vec<_>>(), ["PROPOSAL", "REVALIDATE"]);
 }
 
 // 54.

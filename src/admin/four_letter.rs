@@ -364,8 +364,10 @@ fn sessions_by_conn(shared: &Shared) -> impl Fn(ConnId) -> SessionId {
 fn mntr(shared: &Shared) -> String {
     let version = environment::version();
     let stats = *shared.node_stats.lock();
+    // Not held while the files of the process are counted: a round waits for it.
+    let watches = shared.watches.lock().count();
     let mut gauges = Gauges {
-        watches: shared.watches.lock().count(),
+        watches,
         sessions: stats.sessions,
         local_sessions: stats.local_sessions,
         connections: shared.registry.len(),

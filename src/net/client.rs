@@ -525,7 +525,13 @@ impl Task<'_> {
                 self.shared.counters.measures.lock().throttled.stale_dropped += 1;
                 break;
             }
-            let turn = poll_fn(|cx| line.poll_turn(cx)).await;
+            let conn = self.conn;
+            let turn = poll_fn(|cx| match line.poll_turn(cx) {
+                Poll::Ready(turn) => Poll::Ready(Some(turn)),
+                // The slots that it waits for may be those of its own requests, which the Node gives up when it says so.
+                Poll::Pending => conn.poll_woken(cx).map(|()| None),
+            });
+            let Some(turn) = turn.await else { continue };
             // The connection has ended anyway.
             let _ = self.on_turn(turn);
             self.hand_in();

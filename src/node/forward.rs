@@ -24,7 +24,7 @@ use crate::proto::request::Write;
 use crate::proto::{ErrorCode, op};
 use crate::session::{self, Mono};
 use crate::tree::Tree;
-use crate::txn::Header;
+use crate::txn::{Header, Txn};
 use crate::watch::WatchTable;
 use crate::zab::FromLeader;
 use crate::zab::packet::{Forwarded, Touched};
@@ -47,11 +47,12 @@ struct Waiting {
     /// Its connection is closed, and what comes of it is nobody's. It keeps its place: a client that counts its requests
     /// from the start again on its next connection must not be given what its former self had asked for.
     is_orphan: bool,
+    is_close: bool,
 }
 
 impl Waiting {
-    fn new(conn: ConnId, xid: i32) -> Self {
-        Self { origin: Origin { conn, xid }, is_orphan: false }
+    fn new(conn: ConnId, xid: i32, is_close: bool) -> Self {
+        Self { origin: Origin { conn, xid }, is_orphan: false, is_close }
     }
 }
 
@@ -96,15 +97,19 @@ impl Forwarding {
     }
 
     /// Who waits for the transaction with this header.
-    pub fn take_origin(&mut self, header: &Header) -> Option<Origin> {
+    pub fn take_origin(&mut self, header: &Header, txn: &Txn) -> Option<Origin> {
         if self.requests.is_empty() {
             return None;
         }
         let queue = self.requests.get_mut(&header.session)?;
         let mut found = None;
+        // A session that ends without having asked for it ends with 0, which a client may count from.
+        let answers = |first: &Waiting| {
+            first.origin.xid == header.cxid && (first.is_close || !matches!(txn, Txn::CloseSession { .. }))
+        };
         // An orphan may have been refused by a leader that tells nobody.
-        while let Some(first) = queue.pop_front_if(|first| first.origin.xid == header.cxid || first.is_orphan) {
-            if first.origin.xid == header.cxid {
+        while let Some(first) = queue.pop_front_if(|first| answers(first) || first.is_orphan) {
+            if answers(&first) {
                 found = (!first.is_orphan).then_some(first.origin);
                 break;
             }
@@ -127,7 +132,7 @@ impl Node {
     ) {
         if session == SessionId::NONE {
             let session = self.ids.allocate();
-            self.forwarding.requests.entry(session).or_default().push_back(Waiting::new(conn, 0));
+            self.forwarding.requests.entry(session).or_default().push_back(Waiting::new(conn, 0, false));
             return self.ask_for_session(session, timeout_ms);
         }
         if !session::is_password(session, password) {
@@ -144,8 +149,9 @@ impl Node {
         if self.attached.get(&session) != Some(&conn) {
             return effects.push(Effect::Close { conn });
         }
-        self.forwarding.requests.entry(session).or_default().push_back(Waiting::new(conn, xid));
-        let identities = (*write != Write::CloseSession).then(|| ids(&identities));
+        let is_close = *write == Write::CloseSession;
+        self.forwarding.requests.entry(session).or_default().push_back(Waiting::new(conn, xid, is_close));
+        let identities = (!is_close).then(|| ids(&identities));
         self.ask(Forwarded { session: session.0, cxid: xid, op: raw.op, body: raw.body, identities });
     }
 
@@ -230,7 +236,8 @@ impl Node {
         if let Some(old) = self.attached.insert(session, conn) {
             effects.push(Effect::Close { conn: old });
         }
-        let is_forwarded = self.forwarding.requests.contains_key(&session);
+        let is_forwarded = self.forwarding.requests.contains_key(&session)
+            || self.member.as_ref().is_some_and(|member| member.hears_late());
         let own = |in_flight: &&InFlight| in_flight.logged.header.session == session;
         let shows = self.in_flight.iter().rev().find(own).map(|last| last.logged.header.zxid);
         if !is_forwarded && shows.is_none() || planted::is(Bug::AttachOvertakes) {
@@ -275,6 +282,10 @@ impl Node {
             match then {
                 Then::Answer { xid, path } => {
                     deliver.answer(conn, tree, watches, |out| reply::write_sync(out, xid, zxid, path.as_ref()));
+                }
+                // It may have ended meanwhile, by what another connection has asked for.
+                Then::Attach { session, .. } if self.attached.get(&session) != Some(&conn) => {
+                    effects.push(Effect::Close { conn });
                 }
                 Then::Attach { session, timeout_ms } => effects.push(Effect::Attached { conn, session, timeout_ms }),
             }

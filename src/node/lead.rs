@@ -73,6 +73,8 @@ impl Node {
                 self.count_revalidation();
                 let valid = self.sessions.touch(id, timeout_ms, now.mono) || planted::is(Bug::RevalidatesAll);
                 if valid {
+                    // What the session has asked for before must reach the learner first.
+                    self.flush(now, effects);
                     self.owners.set(id, Owner::There(link));
                     if let Some(conn) = self.attached.remove(&id) {
                         effects.push(Effect::Close { conn });

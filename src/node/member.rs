@@ -280,6 +280,15 @@ impl Member {
         matches!(self.role, Role::Settling) && now - self.settling_since > SPEAKS_WHILE_SETTLING_MS
     }
 
+    /// Whether what a session has asked for elsewhere may come to this server's log after the word that the session lives: an
+    /// observer hears of it when it is committed, and a Java leader gives that word past its queue.
+    pub fn hears_late(&self) -> bool {
+        match &self.role {
+            Role::Learning(learner) => self.rules.role == MemberRole::Observer || learner.leader_level().is_none(),
+            _ => false,
+        }
+    }
+
     /// As a leader: the last round that a quorum has answered.
     pub fn answered_round(&self) -> Option<i64> {
         match &self.role {

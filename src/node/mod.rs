@@ -588,7 +588,7 @@ impl Node {
         let was_local =
             begins && (self.attached.contains_key(&header.session) || self.forwarding.asks_more(header.session));
         let forwarded = !was_local && origin.is_none();
-        let origin = if forwarded { self.forwarding.take_origin(&header) } else { origin };
+        let origin = if forwarded { self.forwarding.take_origin(&header, &txn) } else { origin };
         assert!(zxid > tree.last_zxid(), "{zxid} is to be applied after {}", tree.last_zxid());
         let outcome = tree.apply(&header, &txn, &mut Announce { watches, deliver, zxid });
         self.stats.applied += 1;
@@ -623,7 +623,9 @@ impl Node {
                 if let Some(Origin { conn, xid }) = origin {
                     answer(deliver, tree, watches, conn, xid, zxid, &txn, &outcome);
                     deliver.close(conn);
-                } else if let Some(conn) = attached {
+                }
+                // Another one may have come for the session meanwhile.
+                if let Some(conn) = attached.filter(|attached| origin.is_none_or(|origin| origin.conn != *attached)) {
                     deliver.close(conn);
                 }
             }

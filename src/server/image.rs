@@ -280,9 +280,10 @@ where
     /// Streams the image, which holds the present state.
     fn send(&self, links: &mut Vec<LinkId>) -> Result<(), ImageError> {
         let Some(learners) = self.learners.as_ref().filter(|_| !links.is_empty()) else { return Ok(()) };
-        for link in links.drain(..) {
+        while let Some(&link) = links.last() {
             let view = self.image.view()?;
             let meta = meta(&view)?.ok_or(ImageError::Row("the numbers"))?;
+            links.pop();
             learners.send_view(link, view, meta);
         }
         Ok(())

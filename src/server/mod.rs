@@ -169,6 +169,10 @@ impl Shared {
         let look_by = rounds.as_mut().expect("who has the turn finds the Node").run(self, by);
         drop(rounds);
         self.inputs.end_turn(look_by);
+        if self.is_stopping() {
+            // The call for that may have gone to this round.
+            self.inputs.wake();
+        }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -181,6 +185,8 @@ impl Shared {
     }
 
     fn wake_stopped(&self) {
+        // Not between a look at it and the sleep that follows.
+        let _guard = self.stop_wait.0.lock();
         self.stop_wait.1.notify_all();
     }
 

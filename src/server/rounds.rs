@@ -241,18 +241,19 @@ fn answer_connect(shared: &Shared, conn: ConnId, session: SessionId, timeout_ms:
 /// Answers the oldest write of a connection without a transaction.
 fn answer_now(shared: &Shared, conn: ConnId, xid: i32, error: i32) {
     let mut woken = Vec::new();
+    if error != 0
+        && let Some(conn) = shared.registry.find(conn)
+    {
+        // If that was the end of its session, it goes on, from the moment at which it hears so.
+        conn.state.lock().leaving = false;
+    }
     {
         let tree = shared.tree.read();
+        // Before the connection's lock, other than readers have it: no read of a connection whose write is next is answered.
         let mut watches = shared.watches.lock();
         let zxid = tree.last_zxid();
         let mut delivery = Delivery::new(shared, &mut woken);
         delivery.answer(conn, &tree, &mut watches, |out| reply::write_header(out, xid, zxid, error));
-    }
-    if error != 0
-        && let Some(conn) = shared.registry.find(conn)
-    {
-        // If that was the end of its session, it goes on.
-        conn.state.lock().leaving = false;
     }
     woken.into_iter().for_each(|conn| conn.wake_up());
 }
