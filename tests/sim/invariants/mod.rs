@@ -302,7 +302,9 @@ impl Ghosts {
 
     fn commit_decided(&mut self, leader: Host, zxid: Zxid) {
         let Some(membership) = &self.membership else { return };
-        let Some(payload) = self.logs[leader].payload(zxid.0) else { return };
+        // A leader whose disk has just filled up may have forgotten what it commits, which others have.
+        let own = self.logs[leader].payload(zxid.0);
+        let Some(payload) = own.or_else(|| self.logs.iter().find_map(|log| log.payload(zxid.0))) else { return };
         let holders = self.holders(zxid.0, payload, None);
         holds!("S10", membership.is_quorum(&holders), "{zxid} is committed, and only {holders:?} have it durable");
         self.commit.decide(leader, zxid.0, payload);
