@@ -280,6 +280,11 @@ impl Member {
         matches!(self.role, Role::Settling) && now - self.settling_since > SPEAKS_WHILE_SETTLING_MS
     }
 
+    /// More may be sent in place of what is durable.
+    fn give_room(&mut self, durable: Zxid) {
+        while self.rooms.pop_front_if(|(last, _)| *last <= durable).is_some() {}
+    }
+
     /// Whether what a session has asked for elsewhere may come to this server's log after the word that the session lives: an
     /// observer hears of it when it is committed, and a Java leader gives that word past its queue.
     pub fn hears_late(&self) -> bool {
@@ -483,7 +488,7 @@ impl Node {
         let durable = self.durable;
         let member = self.member();
         member.storing -= 1;
-        while member.rooms.pop_front_if(|(last, _)| *last <= durable).is_some() {}
+        member.give_room(durable);
         assert!(member.history.last() == last, "{last} was installed last instead of {}", member.history.last());
         if let Role::Learning(learner) = &mut member.role {
             learner.on_installed(now.mono, last, &mut member.out);
@@ -496,7 +501,7 @@ impl Node {
         if member.rules.role == MemberRole::Participant {
             add_ages(&mut self.ages.acknowledged, &self.in_flight, before, self.durable, now);
         }
-        while member.rooms.pop_front_if(|(last, _)| *last <= self.durable).is_some() {}
+        member.give_room(self.durable);
         match &mut member.role {
             Role::Leading(leader) => {
                 let me = member.rules.me;

@@ -470,16 +470,10 @@ impl Learner {
     fn on_sync_packet(&mut self, packet: Packet, out: &mut Vec<Effect>) -> Result<(), Fault> {
         match packet {
             Packet::Proposal { zxid, txn } => self.log(Entry { zxid, txn }, out),
-            Packet::Commit { zxid } => {
-                self.commit(zxid)?;
-                self.tell_committed(zxid, out);
-                Ok(())
-            }
+            Packet::Commit { zxid } => self.commit_in_sync(zxid, out),
             Packet::Inform { zxid, txn } => {
                 self.log(Entry { zxid, txn }, out)?;
-                self.commit(zxid)?;
-                self.tell_committed(zxid, out);
-                Ok(())
+                self.commit_in_sync(zxid, out)
             }
             Packet::CommitAndActivate { zxid, .. } => {
                 self.commit(zxid)?;
@@ -542,11 +536,13 @@ impl Learner {
     /// is of the leader's epoch a quorum has acknowledged, so that it is committed with all before it. However much comes
     /// before UPTODATE, it need not be kept in memory until then.
     /// A Java leader sends what it finds in its log with a COMMIT, too.
-    fn tell_committed(&mut self, zxid: Zxid, out: &mut Vec<Effect>) {
+    fn commit_in_sync(&mut self, zxid: Zxid, out: &mut Vec<Effect>) -> Result<(), Fault> {
+        self.commit(zxid)?;
         let is_final = epoch_of(zxid) == self.epoch || planted::is(Bug::HistoryIsCommitted);
         if is_final && self.held.is_none() && self.leader_level.is_some() {
             out.push(Effect::Committed { zxid: self.committed });
         }
+        Ok(())
     }
 
     /// What must be durable before more is wanted of what brings this server up to date.

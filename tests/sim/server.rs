@@ -662,7 +662,7 @@ impl Process {
         links.iter().find(|(_, link)| link.no == no).map(|(id, _)| *id)
     }
 
-    /// Another attempt at the leader's port is due.
+    /// A snapshot on a link, or what was queued there.
     pub fn went_out(&mut self, around: &mut Around<'_>, link: LinkId, snapshot: Option<Zxid>) {
         if self.peers.as_ref().is_some_and(|peers| peers.links.contains_key(&link)) {
             self.push(
@@ -675,6 +675,7 @@ impl Process {
         }
     }
 
+    /// Another attempt at the leader's port is due.
     pub fn redial(&mut self, around: &mut Around<'_>, link: LinkId) {
         let Some(open) = self.peers.as_mut().and_then(|peers| peers.links.get_mut(&link)) else { return };
         open.tries += 1;

@@ -422,12 +422,7 @@ impl Leader {
             self.links.iter().filter(|(_, l)| l.deadline.is_some_and(|d| now >= d)).map(|(id, _)| *id).collect();
         for link in silent {
             let learner = &self.links[&link];
-            let ticks = match learner.stage {
-                LinkStage::Live => self.rules.sync_limit_ticks,
-                LinkStage::CatchesUp { .. } => INSTALL_PATIENCE * self.rules.init_limit_ticks,
-                _ => self.rules.init_limit_ticks,
-            };
-            let fault = Fault::Silence { doing: learner.stage.doing(), ms: ticks * self.rules.tick_ms };
+            let fault = Fault::Silence { doing: learner.stage.doing(), ms: self.patience_ms(learner.stage) };
             self.drop_link(link, fault, out);
         }
         if self.next_half_tick.is_some_and(|half_tick| now >= half_tick) {
@@ -439,9 +434,14 @@ impl Leader {
         self.rules.init_limit_ticks * self.rules.tick_ms
     }
 
-    /// Who catches up takes nothing while its tree goes to its disk, which is no reason to begin anew.
-    fn catch_up_limit_ms(&self) -> i64 {
-        INSTALL_PATIENCE * self.init_limit_ms()
+    /// How long a learner may be silent.
+    fn patience_ms(&self, stage: LinkStage) -> i64 {
+        match stage {
+            LinkStage::Live => self.sync_limit_ms(),
+            // It takes nothing while its tree goes to its disk, which is no reason to begin anew.
+            LinkStage::CatchesUp { .. } => INSTALL_PATIENCE * self.init_limit_ms(),
+            _ => self.init_limit_ms(),
+        }
     }
 
     fn sync_limit_ms(&self) -> i64 {

@@ -143,12 +143,12 @@ impl Leader {
         if behind < history.first_behind() {
             return self.read_log(link, behind, Before::Snapshot, history, out);
         }
-        let committed = || history.entries_behind(behind).take_while(|entry| entry.zxid <= self.committed);
-        if committed().map(|entry| entry.txn.len()).sum::<usize>() <= PART_BYTES {
+        let lacking = || history.entries_behind(behind).take_while(|entry| entry.zxid <= self.committed);
+        if lacking().map(|entry| entry.txn.len()).sum::<usize>() <= PART_BYTES {
             return self.forward(now, link, behind, history, out);
         }
         let mut left = PART_BYTES;
-        let part: Vec<&Entry> = committed()
+        let part: Vec<&Entry> = lacking()
             .take_while(|entry| {
                 let had = left;
                 left = left.saturating_sub(entry.txn.len());
@@ -170,11 +170,11 @@ impl Leader {
         let mut last = None;
         for entry in part {
             last = Some(entry.zxid);
-            out.extend([proposal(entry), commit(entry)].map(|packet| send(link, packet)));
+            out.extend(committed(link, entry));
         }
-        let behind = last.expect("something is sent");
-        let deadline = Some(now + self.catch_up_limit_ms());
-        self.link(link).enter(LinkStage::CatchesUp { behind }, deadline);
+        let stage = LinkStage::CatchesUp { behind: last.expect("something is sent") };
+        let deadline = Some(now + self.patience_ms(stage));
+        self.link(link).enter(stage, deadline);
         out.push(Effect::AwaitDrained { link });
     }
 
@@ -203,9 +203,7 @@ impl Leader {
                 Plan::Diff { zxid, .. } => {
                     out.push(send(link, Packet::Diff { zxid }));
                     let lacking = read.iter().filter(|entry| entry.zxid > behind);
-                    out.extend(
-                        lacking.flat_map(|entry| [proposal(entry), commit(entry)]).map(|packet| send(link, packet)),
-                    );
+                    out.extend(lacking.flat_map(|entry| committed(link, entry)));
                     self.forward(now, link, history.first_behind(), history, out);
                 }
                 _ => self.snapshot(link, out),
@@ -218,8 +216,7 @@ impl Leader {
                 if last < pinned {
                     return self.send_part(now, link, &read, out);
                 }
-                let both = read.iter().flat_map(|entry| [proposal(entry), commit(entry)]);
-                out.extend(both.map(|packet| send(link, packet)));
+                out.extend(read.iter().flat_map(|entry| committed(link, entry)));
                 self.catch_up(now, link, last, history, out);
             }
         }
@@ -235,7 +232,7 @@ impl Leader {
         }
         let skipped = usize::from(planted::is(Bug::DiffSkipsOne));
         for entry in history.entries_behind(behind).skip(skipped).take_while(|entry| entry.zxid <= self.committed) {
-            out.extend([proposal(entry), commit(entry)].map(|packet| send(link, packet)));
+            out.extend(committed(link, entry));
         }
         if who.kind == Role::Participant {
             out.extend(self.outstanding.iter().map(|entry| send(link, proposal(entry))));
@@ -254,12 +251,9 @@ impl Leader {
     /// begin in which it must have dealt with it.
     pub fn on_progress(&mut self, now: Mono, link: LinkId) {
         let Some(stage) = self.links.get(&link).map(|link| link.stage) else { return };
-        let patience = match stage {
-            LinkStage::CatchesUp { .. } => self.catch_up_limit_ms(),
-            LinkStage::AwaitsAck => self.init_limit_ms(),
-            _ => return,
-        };
-        self.link(link).deadline = Some(now + patience);
+        if matches!(stage, LinkStage::CatchesUp { .. } | LinkStage::AwaitsAck) {
+            self.link(link).deadline = Some(now + self.patience_ms(stage));
+        }
     }
 
     pub(super) fn on_new_leader_ack(&mut self, now: Mono, link: LinkId, out: &mut Vec<Effect>) {
@@ -351,6 +345,11 @@ impl Leader {
         }
         Ok(())
     }
+}
+
+/// A transaction of the history, as it is sent to who lacks it.
+fn committed(link: LinkId, entry: &Entry) -> [Effect; 2] {
+    [proposal(entry), commit(entry)].map(|packet| send(link, packet))
 }
 
 /// Where these lead to from `behind`, if nothing is missing between.
