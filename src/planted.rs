@@ -39,6 +39,10 @@ bugs! {
     // A leader.
     /// What is proposed is committed with the first ACK.
     CommitsWithoutQuorum,
+    /// A learner hears a COMMIT that lacks more than its own ACK.
+    CommitsFarAhead,
+    /// Who comes back with what it was told ahead of its ACK may lose it.
+    AheadForgotten,
     /// Its own ACK counts when it proposes.
     CountsOwnUnsynced,
     /// What is outstanding goes to a new learner as committed (ZOOKEEPER-2846).

@@ -831,6 +831,44 @@ fn a_leader_whose_disk_hangs_makes_way() {
     assert_eq!((world.has("/a"), world.has("/b")), ([true; 3], [true; 3]));
 }
 
+// design.md D16, D17: the leader's log holds it, and the learner's is all that is missing.
+#[test]
+fn a_commit_ahead_of_the_ack_counts_for_what_the_log_holds_in_this_role() {
+    let ahead = |_, rules: &mut MemberRules| {
+        (rules.leader.level, rules.learner.level) = (Some(FeatureLevel::AHEAD), Some(FeatureLevel::AHEAD));
+    };
+    let mut world = World::serving(ahead);
+    let session = world.connect(1, 10);
+    world.alive.insert((1, session));
+    let hang = |world: &mut World| [1, 2].into_iter().for_each(|id| world.server(id).disk_hangs = true);
+    hang(&mut world);
+    world.ask(1, 10, session, 1, create("/a", 0));
+    assert_eq!((world.server(1).node.committed(), world.has("/a")), (z(2), [false; 3]));
+    // Before its ACK has gone out.
+    world.wire.clear();
+    world.disk_goes_on(1);
+    assert_eq!(world.heard(1, 10), [Heard::Reply(1, z(2).0, 0)]);
+    let word = |(from, to, packet): &(i64, i64, Packet)| match packet {
+        Packet::Ack { .. } => Some(format!("{from}: ACK")),
+        Packet::Commit { .. } => Some(format!("to {to}: COMMIT")),
+        _ => None,
+    };
+    assert_eq!(world.wire.iter().filter_map(word).collect::<Vec<_>>(), ["1: ACK"], "nobody hears of it twice");
+    world.disk_goes_on(2);
+    assert_eq!(world.has("/a"), [true; 3]);
+    // What comes to the log when the role has ended is nobody's word any more.
+    hang(&mut world);
+    world.ask(1, 10, session, 2, create("/b", 0));
+    assert_eq!(world.server(1).node.committed(), z(3));
+    world.kill(3);
+    assert_eq!(world.server(1).node.committed(), z(2));
+    world.disk_goes_on(1);
+    assert_eq!(world.has("/b"), [false; 3]);
+    world.disk_goes_on(2);
+    world.wait(10 * TICK);
+    assert_eq!(world.has("/b"), [true, true, false]);
+}
+
 // Checks 100, 103: what a leader was that can't say yet what its log ends with must not be taken for what it is.
 #[test]
 fn a_leader_that_cannot_settle_is_not_followed() {

@@ -1,8 +1,8 @@
 //! The limit of the machine beneath a whole request: a server of one thread, without a runtime and without meaning,
 //! that does what no server can do without. It accepts, reads, answers with frames of the right size, and tells watchers
 //! of a set. With a directory it writes and syncs each set first. As one of three it asks a leader, which proposes each
-//! set to it and to another follower; all three write and sync it, and the leader says when two have. Leader and other
-//! follower are threads of this process.
+//! set to it and to another follower; all three write and sync it, and the leader says when it has, so that a follower that
+//! has it too knows two of three. Leader and other follower are threads of this process.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -273,23 +273,21 @@ fn link() -> io::Result<(TcpStream, TcpStream)> {
     Ok((TcpStream::from_std(one), TcpStream::from_std(other)))
 }
 
-/// Proposes what the first link asks for, and commits what itself and one of them have.
+/// Proposes what the first link asks for, and says when it has it itself.
 fn lead(links: [TcpStream; 2], mut log: Log) -> io::Result<()> {
     let (mut poll, mut events, mut scratch) = (Poll::new()?, Events::with_capacity(16), vec![0; SCRATCH]);
     let mut links = links.map(Conn::new);
     for (at, link) in links.iter_mut().enumerate() {
         poll.registry().register(&mut link.stream, Token(at), Interest::READABLE)?;
     }
-    let (mut synced, mut acked, mut committed) = (0, [0; 2], 0);
     loop {
         wait(&mut poll, &mut events)?;
         for event in &events {
             let Token(at) = event.token();
             let mut asked = Vec::new();
             links[at].read(&mut scratch, |_, packet| {
-                match packet[0] {
-                    REQUEST => asked.push(packet[PACKET..].to_vec()),
-                    _ => acked[at] += 1,
+                if packet[0] == REQUEST {
+                    asked.push(packet[PACKET..].to_vec());
                 }
                 Ok(())
             })?;
@@ -298,10 +296,6 @@ fn lead(links: [TcpStream; 2], mut log: Log) -> io::Result<()> {
                 let proposal = packet(PROPOSAL, &request);
                 links.iter_mut().try_for_each(|link| link.send(&proposal))?;
                 log.append(&proposal)?;
-                synced += 1;
-            }
-            while committed < synced && acked.iter().any(|&acked| acked > committed) {
-                committed += 1;
                 links.iter_mut().try_for_each(|link| link.send(&packet(COMMIT, &[])))?;
             }
         }

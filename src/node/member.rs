@@ -908,6 +908,8 @@ impl Node {
                 member.again = matches!(fault, Fault::NoBase(_)).then(|| (learner.leader(), Want::Snapshot));
                 let link = member.link.take().expect("a learner has dialled");
                 effects.push(Effect::Peer(PeerEffect::CloseLink { link }));
+                // A COMMIT that came ahead of our ACK speaks of what this log holds by the end of the role.
+                self.committed = self.committed.min(self.durable);
             }
         }
         member.settling_since = now.mono;

@@ -213,6 +213,11 @@ impl Node {
         self.duty
     }
 
+    /// Up to where everything is committed, as far as this server knows.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
     pub fn stats(&self) -> NodeStats {
         NodeStats {
             in_flight: self.in_flight.len(),

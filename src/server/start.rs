@@ -57,7 +57,7 @@ const EXIT_DATA_DIRECTORY: i32 = 3;
 pub const EXIT_INVALID: i32 = 2;
 
 /// What this version can do beyond Java (design.md D16).
-const FEATURE_LEVEL: FeatureLevel = FeatureLevel::CUMULATIVE;
+const FEATURE_LEVEL: FeatureLevel = FeatureLevel::AHEAD;
 
 /// Why nobody could use the server. A member without a client port still votes.
 fn has_no_use(config: &Config) -> Option<&'static str> {

@@ -218,10 +218,18 @@ impl FeatureLevel {
     /// An ACK and a COMMIT stand for all that was proposed before them as well, so that a batch has one of each.
     /// Java wants one for every proposal.
     pub const CUMULATIVE: Self = Self(1);
+    /// A COMMIT also comes to a learner whose own ACK is all that a quorum lacks: it speaks of what the learner's log
+    /// holds, and nothing else is applied. Java applies what it has only in memory.
+    pub const AHEAD: Self = Self(2);
 
     /// Whether both ends of a link are that far.
     pub fn are_cumulative(one: Option<Self>, other: Option<Self>) -> bool {
         one.min(other) >= Some(Self::CUMULATIVE)
+    }
+
+    /// The same of COMMITs that come ahead.
+    pub fn are_ahead(one: Option<Self>, other: Option<Self>) -> bool {
+        one.min(other) >= Some(Self::AHEAD)
     }
 }
 

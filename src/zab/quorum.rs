@@ -39,6 +39,11 @@ impl AckSet {
         self.acked.remove(&server);
     }
 
+    /// What this server has acknowledged.
+    pub fn acked(&self, server: ServerId) -> Option<Zxid> {
+        self.acked.get(&server).copied()
+    }
+
     /// The largest zxid that a quorum of each membership has acknowledged.
     pub fn agreed(&self) -> Option<Zxid> {
         self.memberships.iter().map(|membership| self.agreed_by(membership)).min().flatten()

@@ -20,7 +20,7 @@ use zooid::node::member::{Found, MemberRules};
 use zooid::node::read;
 use zooid::node::reaper::ReaperRules;
 use zooid::node::reply;
-use zooid::node::stats::RoleKind;
+use zooid::node::stats::{RoleKind, RoleStats};
 use zooid::node::{Deliver, Duty, Node, NodeRules, initial_identities};
 use zooid::order::Gate;
 use zooid::prepare::PrepareRules;
@@ -47,7 +47,7 @@ use zooid::zab::packet::Side as PacketSide;
 use zooid::zab::packet::{FeatureLevel, Packet, PacketReader};
 
 use crate::clock::{Clock, MS, SECOND, Time};
-use crate::invariants::Ghosts;
+use crate::invariants::{Ghosts, Sender};
 use crate::net::{ConnNo, Host, Net, Port, Side};
 use crate::random::{Draw, Random};
 use crate::support::sim::{SimDisk, SimImage, World as Machine};
@@ -438,8 +438,8 @@ impl Process {
             }
             if self.node.stats().applied > before {
                 self.applied += 1;
-                let kind = self.node.stats().role.map(|role| role.kind);
-                let learns = matches!(kind, Some(RoleKind::Following | RoleKind::Observing));
+                let learns = |role: &RoleStats| matches!(role.kind, RoleKind::Following | RoleKind::Observing);
+                let learns = self.node.stats().role.filter(learns).map(|role| role.epochs.accepted);
                 around.ghosts.on_applied(self.host, learns, &self.tree);
             }
             self.node.flush(now, effects);
@@ -558,7 +558,10 @@ impl Process {
                 if let Some(open) = peers.links.get_mut(&link) {
                     let text = || format!("server {host} sends on {link}: {packet:?}");
                     (around.note)(&|| text().chars().take(160).collect());
-                    around.ghosts.on_packet(host, around.machine, &packet, open.leader, self.epoch);
+                    let to = around.net.host_of(open.no, open.side.other());
+                    let (leader, epoch, committed) = (open.leader, self.epoch, self.node.committed());
+                    let from = Sender { leader, to, epoch, committed };
+                    around.ghosts.on_packet(host, around.machine, &packet, from);
                     packet.write(&mut open.out);
                 }
             }
@@ -1254,7 +1257,7 @@ fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> 
     let role = membership.members[&me].role;
     let text = membership.to_string();
     let is_older = ensemble.is_older >> me & 1 == 1;
-    let level = Some(if is_older { FeatureLevel(0) } else { FeatureLevel::CUMULATIVE });
+    let level = Some(if is_older { FeatureLevel(0) } else { FeatureLevel::AHEAD });
     let (tick_ms, init_limit_ticks, sync_limit_ticks) = (rules.tick_ms, *init_limit, *sync_limit);
     assert!(role == Role::Participant || role == Role::Observer);
     MemberRules {

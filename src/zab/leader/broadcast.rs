@@ -175,6 +175,11 @@ impl Leader {
 
     /// Commits, in order, what a quorum holds.
     pub(super) fn commit(&mut self, out: &mut Vec<Effect>) {
+        self.commit_agreed(out);
+        self.commit_ahead(out);
+    }
+
+    fn commit_agreed(&mut self, out: &mut Vec<Effect>) {
         let agreed = match planted::is(Bug::CommitsWithoutQuorum) {
             true => Some(self.last_proposed),
             false => self.acks.agreed(),
@@ -187,7 +192,8 @@ impl Leader {
         while let Some(entry) = self.outstanding.pop_front_if(|entry| entry.zxid <= agreed) {
             let is_asked_for = self.syncs.front().is_some_and(|sync| sync.after <= entry.zxid);
             for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_forwarded_to()) {
-                if link.is_cumulative(level) && entry.zxid < agreed && !is_asked_for {
+                let is_said_by_others = link.is_cumulative(level) && entry.zxid < agreed && !is_asked_for;
+                if is_said_by_others || entry.zxid <= link.told {
                     continue;
                 }
                 let packet = if link.is_follower() {
@@ -207,6 +213,36 @@ impl Leader {
         }
         assert!(self.committed == agreed, "a quorum has acknowledged {agreed}, which was not proposed");
         out.push(Effect::Committed { zxid: self.committed });
+    }
+
+    /// Tells who with this server is a quorum what this server's log holds: once its own log does, too, it need not wait
+    /// until its ACK has come here and the COMMIT has come back. No other ACK is counted on: what another learner has
+    /// acknowledged may be taken from it when it comes back, as long as it is not committed here.
+    fn commit_ahead(&mut self, out: &mut Vec<Effect>) {
+        let held = match planted::is(Bug::CommitsFarAhead) {
+            true => Some(self.last_proposed),
+            false => self.acks.acked(self.rules.me),
+        };
+        let Some(held) = held.filter(|held| *held > self.committed && self.is_established()) else { return };
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.may_hear_ahead() && link.told < held) {
+            // What follows a sync comes behind its answer.
+            if !self.syncs.iter().any(|sync| sync.link == *id) {
+                link.told = held;
+                out.push(send(*id, Packet::Commit { zxid: held }));
+            }
+        }
+    }
+
+    /// A learner that was told ahead may have applied what it holds, though its ACK has not come: it is one now.
+    pub(super) fn on_return(&mut self, id: LinkId, last: Zxid, out: &mut Vec<Effect>) {
+        let who = self.who(id);
+        let is_of_epoch = epoch_of(last) == self.epoch && last <= self.last_proposed && self.is_established();
+        if who.hears_ahead && is_of_epoch && !planted::is(Bug::AheadForgotten) {
+            self.acks.record(who.server, last);
+            self.commit(out);
+            // What is not committed by that may be taken from it.
+            self.acks.forget(who.server);
+        }
     }
 
     /// A learner's forwarded sync, in its place among the requests.

@@ -2,6 +2,8 @@
 //!
 //! Java: `Leader.getEpochToPropose`, `Leader.waitForEpochAck`; quorum-protocol 5.3-5.5.
 
+use std::collections::BTreeSet;
+
 use super::{From, Leader, LinkStage, Stage, Who, send};
 use crate::config::Role;
 use crate::id::{LinkId, Zxid};
@@ -9,7 +11,7 @@ use crate::planted::{self, Bug};
 use crate::session::Mono;
 use crate::storage::epoch::EpochFile;
 use crate::zab::history::History;
-use crate::zab::packet::{LearnerInfo, Mark, PROTOCOL, Packet};
+use crate::zab::packet::{FeatureLevel, LearnerInfo, Mark, PROTOCOL, Packet};
 use crate::zab::quorum::votes;
 use crate::zab::{Effect, Fault};
 
@@ -54,11 +56,14 @@ impl Leader {
         // What it speaks tells neither the end of its log nor what it has acknowledged.
         let is_old = info.protocol < PROTOCOL;
         let counts = kind == Role::Participant && !is_old && votes(&self.rules.membership, server);
+        let level = info.mark.map(|mark| mark.level);
+        let hears_ahead = counts
+            && FeatureLevel::are_ahead(level, self.rules.level)
+            && self.rules.membership.is_quorum(&BTreeSet::from([self.rules.me, server]));
         let init_limit_ms = self.init_limit_ms();
         let learner = self.link(link);
         let differs = info.mark.is_some_and(|mark| mark.differs);
-        learner.learner =
-            Some(Who { server, kind, votes: counts, is_old, level: info.mark.map(|mark| mark.level), differs });
+        learner.learner = Some(Who { server, kind, votes: counts, is_old, level, differs, hears_ahead });
         learner.enter(LinkStage::AwaitsEpoch, Some(now + init_limit_ms));
         // Whoever is no member may have any number of names.
         if differs && self.rules.membership.members.contains_key(&server) {
@@ -141,6 +146,7 @@ impl Leader {
                 self.epoch_acks.insert(who.server);
             }
         }
+        self.on_return(link, last, out);
         // A zooid that has nowhere to go back to says that it has nothing (design.md D17).
         let from = match (last, current) {
             (Zxid::ZERO, None) if history.last() > Zxid::ZERO => From::Nowhere,

@@ -136,6 +136,8 @@ struct Link {
     /// Until this tick it counts as synced.
     synced_until: i64,
     acked: Option<Zxid>,
+    /// It has heard the COMMIT up to here, ahead of its own ACK.
+    told: Zxid,
     timed: Timed,
     /// What has its place behind something that can't be said yet: UPTODATE, or the answer to a sync.
     held: VecDeque<Held>,
@@ -154,6 +156,8 @@ struct Who {
     level: Option<FeatureLevel>,
     /// It wants this leader's tree instead of its own.
     differs: bool,
+    /// A COMMIT may come before its ACK: the two of them are a quorum.
+    hears_ahead: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -316,6 +320,7 @@ impl Leader {
             sync: None,
             synced_until: self.tick() + self.rules.init_limit_ticks + self.rules.sync_limit_ticks,
             acked: None,
+            told: Zxid::ZERO,
             timed: Timed::default(),
             held: VecDeque::new(),
             pinged: VecDeque::new(),
@@ -522,6 +527,11 @@ impl Link {
     fn is_cumulative(&self, level: Option<FeatureLevel>) -> bool {
         let theirs = self.learner.and_then(|who| who.level);
         self.is_follower() && FeatureLevel::are_cumulative(theirs, level)
+    }
+
+    /// What its requests have to show comes in its place.
+    fn may_hear_ahead(&self) -> bool {
+        self.stage == LinkStage::Live && self.held.is_empty() && self.learner.is_some_and(|who| who.hears_ahead)
     }
 }
 

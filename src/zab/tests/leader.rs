@@ -589,6 +589,67 @@ fn a_commit_stands_for_all_before_it_among_equals() {
     assert_eq!(of_third(bench.pong(3)), ["3 SYNC", "3 COMMIT 2:6"]);
 }
 
+// design.md D16: who makes a quorum with the leader need not wait for the answer to its ACK.
+#[test]
+fn a_commit_comes_ahead_of_the_ack_that_it_lacks() {
+    let join = |bench: &mut Bench, link: u64, server, level, last| {
+        bench.leader.on_link(bench.now, LinkId(link));
+        let info = LearnerInfo { mark: Some(Mark { level, differs: false }), ..info(server) };
+        let mut said = bench.hear(link, Packet::FollowerInfo { accepted: 2, info });
+        said.extend(bench.hear(link, Packet::AckEpoch { last, current: None }));
+        said.extend(bench.ack(link, z(2, 0)));
+        said
+    };
+    let level = FeatureLevel::AHEAD;
+    let rules = |voters| LeaderRules { level: Some(level), ..rules(voters, 0) };
+    let mut bench = Bench::serving_by(rules(3), Zxid::ZERO, &[]);
+    join(&mut bench, 3, 3, level, Zxid::ZERO);
+    // Not before the leader holds it, nor to Java.
+    assert_eq!(bench.propose(), ["2 PROPOSAL 2:1", "3 PROPOSAL 2:1"]);
+    assert_eq!(bench.durable(z(2, 1)), ["3 COMMIT 2:1"]);
+    assert_eq!(bench.ack(3, z(2, 1)), ["2 COMMIT 2:1", "committed 2:1"]);
+    // Once, by whomever it is committed.
+    bench.propose();
+    assert_eq!(bench.ack(2, z(2, 2)), NOTHING);
+    assert_eq!(bench.durable(z(2, 2)), ["2 COMMIT 2:2", "3 COMMIT 2:2", "committed 2:2"]);
+    assert_eq!(bench.ack(3, z(2, 2)), NOTHING);
+    // What follows a sync comes behind its answer.
+    bench.propose();
+    bench.durable(z(2, 3));
+    bench.leader.on_sync(LinkId(3), &mut bench.out);
+    bench.took();
+    bench.propose();
+    assert_eq!(bench.durable(z(2, 4)), NOTHING);
+    assert_eq!(bench.ack(3, z(2, 4)), ["2 COMMIT 2:3", "2 COMMIT 2:4", "committed 2:4"]);
+    assert_eq!(bench.pong(3)[..2], ["3 SYNC", "3 COMMIT 2:4"]);
+    // Who comes back with what it may have applied keeps that, whatever has become of its ACK. What this leader had not yet
+    // itself, it can't have applied.
+    (5..=6).for_each(|_| drop(bench.propose()));
+    assert_eq!(bench.durable(z(2, 5)), ["3 COMMIT 2:5"]);
+    bench.close(3);
+    let said = join(&mut bench, 30, 3, level, z(2, 6));
+    let expected = ["30 LEADERINFO 2", "2 COMMIT 2:5", "committed 2:5", "30 TRUNC 2:5", "30 PROPOSAL 2:6"];
+    assert_eq!(said[..5], expected);
+    assert_eq!(bench.durable(z(2, 6)), ["30 COMMIT 2:6"]);
+    // Whose level is lower, or who needs others, waits.
+    for (voters, level) in [(3, FeatureLevel::CUMULATIVE), (4, level), (5, level)] {
+        let mut bench = Bench::elected(rules(voters), Zxid::ZERO, &[]);
+        for server in 2..=voters as i64 {
+            bench.join(server);
+        }
+        bench.saved(EpochFile::Accepted, 2);
+        for link in 2..=voters as u64 {
+            bench.hear(link, Packet::AckEpoch { last: Zxid::ZERO, current: Some(1) });
+            bench.ack(link, z(2, 0));
+        }
+        bench.saved(EpochFile::Current, 2);
+        bench.serve();
+        join(&mut bench, 20, 2, level, Zxid::ZERO);
+        bench.propose();
+        assert_eq!(bench.durable(z(2, 1)), NOTHING);
+    }
+}
+
 // A follower that is in no list, and one that is an observer by the list.
 #[test]
 fn a_follower_without_a_vote_is_told_everything_and_counts_for_nothing() {

@@ -25,6 +25,17 @@ use crate::net::Host;
 use crate::oracle::{Model, holds};
 use crate::support::sim::World as Machine;
 
+/// Who sends a packet.
+pub struct Sender {
+    /// The leader at one end of the link, and who is at the other end than the sender.
+    pub leader: Host,
+    pub to: Option<Host>,
+    /// In which the sender serves, 0 if it does not.
+    pub epoch: i64,
+    /// What the sender takes for committed.
+    pub committed: Zxid,
+}
+
 pub struct Ghosts {
     /// What is committed, for clients.
     pub model: Model,
@@ -115,13 +126,17 @@ impl Ghosts {
         self.durable[server].on_durable(server, machine, durable);
     }
 
-    pub fn on_applied(&mut self, server: Host, learns: bool, tree: &Tree) {
+    /// `learns`: the epoch of the leader that this server learns from.
+    pub fn on_applied(&mut self, server: Host, learns: Option<i64>, tree: &Tree) {
         let zxid = tree.last_zxid().0;
         self.durable[server].check_applied(server, zxid);
-        if learns && zxid > self.prefix.last() {
+        if let Some(epoch) = learns
+            && zxid > self.prefix.last()
+        {
             // Among zooids a COMMIT stands for all before it.
             let log = &self.logs[server];
-            let decided = self.commit.decided_from(zxid).any(|(zxid, payload)| log.payload(zxid) == Some(payload));
+            let decided = self.commit.decided_from(zxid).any(|(zxid, payload)| log.payload(zxid) == Some(payload))
+                || zxid >> 32 == epoch && self.is_held(server, zxid);
             holds!("S14", decided, "server {server} applies {zxid:#x}, which no leader has committed");
         }
         // With it is committed what came to this server in a tree, and which nobody has applied before.
@@ -246,8 +261,19 @@ impl Ghosts {
         }
     }
 
-    /// A packet leaves. `epoch` is that in which the sender serves, 0 if it does not.
-    pub fn on_packet(&mut self, server: Host, machine: &Machine, packet: &Packet, leader: Host, epoch: i64) {
+    /// A COMMIT that came ahead of this server's own ACK is true from when a quorum holds what it speaks of.
+    fn is_held(&mut self, server: Host, zxid: i64) -> bool {
+        let Some(payload) = self.logs[server].payload(zxid) else { return false };
+        let holders = self.holders(zxid, payload, None);
+        let is_held = self.membership.as_ref().is_some_and(|membership| membership.is_quorum(&holders));
+        if is_held {
+            self.commit.decide(server, zxid, payload);
+        }
+        is_held
+    }
+
+    pub fn on_packet(&mut self, server: Host, machine: &Machine, packet: &Packet, from: Sender) {
+        let Sender { leader, to, epoch, committed } = from;
         let leads = leader == server;
         match packet {
             Packet::LeaderInfo { epoch, .. } => {
@@ -290,6 +316,7 @@ impl Ghosts {
                 holds!("S23", zxid.0 <= durable, "ACK({zxid}) of server {server}, where {durable:#x} is durable");
             }
             Packet::UpToDate => holds!("UPTODATE", epoch > 0, "server {server} says UPTODATE before it serves"),
+            Packet::Commit { zxid } if leads && epoch > 0 && *zxid > committed => self.check_ahead(server, *zxid, to),
             // A DIFF or a TRUNC says what is committed as well.
             Packet::Commit { zxid } | Packet::Inform { zxid, .. } | Packet::Diff { zxid } | Packet::Trunc { zxid }
                 if leads && epoch > 0 =>
@@ -308,5 +335,15 @@ impl Ghosts {
         let holders = self.holders(zxid.0, payload, None);
         holds!("S10", membership.is_quorum(&holders), "{zxid} is committed, and only {holders:?} have it durable");
         self.commit.decide(leader, zxid.0, payload);
+    }
+
+    /// A COMMIT ahead of the ACK of who hears it lacks no more than that.
+    fn check_ahead(&self, leader: Host, zxid: Zxid, to: Option<Host>) {
+        let Some((membership, payload)) = self.membership.as_ref().zip(self.logs[leader].payload(zxid.0)) else {
+            return;
+        };
+        let mut holders = self.holders(zxid.0, payload, None);
+        holders.extend(to.map(|server| server as i64 + 1));
+        holds!("S10", membership.is_quorum(&holders), "{zxid} is committed ahead, and only {holders:?} will have it");
     }
 }
