@@ -95,7 +95,7 @@ pub struct EnsembleRules {
     pub sync_from_log: bool,
     pub leader_serves: bool,
     pub max_notification_ms: i64,
-    /// Bit `id` of a server that has no feature of ours.
+    /// Bit `id` of a server that has no feature of ours; bit 32 + `id` of one that is replaced by the other kind at each start.
     pub is_older: u64,
     pub max_diff_bytes: usize,
 }
@@ -305,7 +305,7 @@ impl Process {
         let (tree, check) = (recovered.tree, recovered.digest_check);
         let (node, peers) = match (&rules.ensemble, found) {
             (Some(ensemble), Some(found)) => {
-                let member = member_rules(me, &rules, ensemble);
+                let member = member_rules(me, life, &rules, ensemble);
                 let election = Links::new(LinkRules {
                     me,
                     membership: ensemble.membership.clone(),
@@ -1252,11 +1252,11 @@ impl Process {
     }
 }
 
-fn member_rules(me: ServerId, rules: &ServerRules, ensemble: &EnsembleRules) -> MemberRules {
+fn member_rules(me: ServerId, life: u64, rules: &ServerRules, ensemble: &EnsembleRules) -> MemberRules {
     let EnsembleRules { membership, init_limit, sync_limit, .. } = ensemble;
     let role = membership.members[&me].role;
     let text = membership.to_string();
-    let is_older = ensemble.is_older >> me & 1 == 1;
+    let is_older = (ensemble.is_older >> me ^ ensemble.is_older >> (32 + me) & life) & 1 == 1;
     let level = Some(if is_older { FeatureLevel(0) } else { FeatureLevel::AHEAD });
     let (tick_ms, init_limit_ticks, sync_limit_ticks) = (rules.tick_ms, *init_limit, *sync_limit);
     assert!(role == Role::Participant || role == Role::Observer);

@@ -228,20 +228,32 @@ impl Leader {
             // What follows a sync comes behind its answer.
             if !self.syncs.iter().any(|sync| sync.link == *id) {
                 link.told = held;
+                self.told_ahead.extend(link.learner.map(|who| (who.server, held)));
                 out.push(send(*id, Packet::Commit { zxid: held }));
             }
         }
     }
 
-    /// A learner that was told ahead may have applied what it holds, though its ACK has not come: it is one now.
-    pub(super) fn on_return(&mut self, id: LinkId, last: Zxid, out: &mut Vec<Effect>) {
+    /// A learner that was told ahead may have applied what it holds, though its ACK has not come: what it says of its log is
+    /// one now. Nothing of that may be taken from it, whatever speaks for it today: if it can't be believed, it has to wait.
+    pub(super) fn on_return(&mut self, id: LinkId, last: Zxid, out: &mut Vec<Effect>) -> Result<(), Fault> {
+        let is_of_epoch = last > beginning_of(self.epoch) && last <= self.last_proposed;
+        if !is_of_epoch || !self.is_established() || planted::is(Bug::AheadForgotten) {
+            return Ok(());
+        }
         let who = self.who(id);
-        let is_of_epoch = epoch_of(last) == self.epoch && last <= self.last_proposed && self.is_established();
-        if who.hears_ahead && is_of_epoch && !planted::is(Bug::AheadForgotten) {
+        // Java speaks of what it has only in memory.
+        if who.votes && who.level.is_some() {
             self.acks.record(who.server, last);
             self.commit(out);
             // What is not committed by that may be taken from it.
             self.acks.forget(who.server);
+        }
+        match self.told_ahead.get(&who.server).map(|told| last.min(*told)) {
+            Some(applied) if applied > self.committed => {
+                Err(Fault::Protocol(format!("it may have applied {applied}, which is not committed here yet")))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -146,7 +146,7 @@ impl Leader {
                 self.epoch_acks.insert(who.server);
             }
         }
-        self.on_return(link, last, out);
+        self.on_return(link, last, out)?;
         // A zooid that has nowhere to go back to says that it has nothing (design.md D17).
         let from = match (last, current) {
             (Zxid::ZERO, None) if history.last() > Zxid::ZERO => From::Nowhere,

@@ -87,6 +87,8 @@ pub struct Leader {
     next_unnamed: ServerId,
 
     acks: AckSet,
+    /// What of this epoch a learner may have applied before its ACK came, on whatever link it was told of that.
+    told_ahead: BTreeMap<ServerId, Zxid>,
     last_proposed: Zxid,
     committed: Zxid,
     outstanding: VecDeque<Entry>,
@@ -136,7 +138,7 @@ struct Link {
     /// Until this tick it counts as synced.
     synced_until: i64,
     acked: Option<Zxid>,
-    /// It has heard the COMMIT up to here, ahead of its own ACK.
+    /// It has heard the COMMIT up to here on this link, ahead of its own ACK.
     told: Zxid,
     timed: Timed,
     /// What has its place behind something that can't be said yet: UPTODATE, or the answer to a sync.
@@ -208,6 +210,7 @@ impl Leader {
         let mut leader = Self {
             deadline: Some(now + rules.init_limit_ticks * rules.tick_ms),
             acks: AckSet::new(vec![rules.membership.clone()]),
+            told_ahead: BTreeMap::new(),
             answered: AckSet::new(vec![rules.membership.clone()]),
             told: BTreeSet::from([rules.me]),
             epoch_acks: BTreeSet::from([rules.me]),

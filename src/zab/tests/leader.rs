@@ -631,6 +631,24 @@ fn a_commit_comes_ahead_of_the_ack_that_it_lacks() {
     let expected = ["30 LEADERINFO 2", "2 COMMIT 2:5", "committed 2:5", "30 TRUNC 2:5", "30 PROPOSAL 2:6"];
     assert_eq!(said[..5], expected);
     assert_eq!(bench.durable(z(2, 6)), ["30 COMMIT 2:6"]);
+    // Whatever level it has then. Java's word for its log proves nothing: it waits until others have what it may have applied.
+    bench.close(30);
+    let said = join(&mut bench, 31, 3, FeatureLevel(0), z(2, 6));
+    assert_eq!(said[..4], ["31 LEADERINFO 2", "2 COMMIT 2:6", "committed 2:6", "31 DIFF 2:6"]);
+    bench.close(31);
+    join(&mut bench, 32, 3, level, z(2, 6));
+    bench.propose();
+    assert_eq!(bench.durable(z(2, 7)), ["32 COMMIT 2:7"]);
+    bench.close(32);
+    let java = |bench: &mut Bench| bench.sync(3, z(2, 7))[0].clone();
+    assert_eq!(java(&mut bench), "3 closed: it may have applied 0x200000007, which is not committed here yet");
+    bench.ack(2, z(2, 7));
+    assert_eq!(java(&mut bench), "3 DIFF 2:7");
+    // An epoch's beginning is no transaction.
+    let mut bench = Bench::serving_by(rules(3), Zxid::ZERO, &[z(1, 1)]);
+    bench.propose();
+    bench.durable(z(2, 1));
+    assert!(join(&mut bench, 3, 3, level, z(2, 0)).contains(&"3 UPTODATE".to_owned()));
     // Whose level is lower, or who needs others, waits.
     for (voters, level) in [(3, FeatureLevel::CUMULATIVE), (4, level), (5, level)] {
         let mut bench = Bench::elected(rules(voters), Zxid::ZERO, &[]);

@@ -87,7 +87,7 @@ fn a_leader_survives_any_packets() {
             sync_limit_ticks: 5,
             membership: membership(3, 1),
             config_text: Bytes::new(),
-            level: None,
+            level: random.one_in(2).then_some(FeatureLevel::AHEAD),
             force_snapshot: false,
             sync_from_log: random.one_in(2),
             max_concurrent_snap_syncs: 1,
@@ -130,7 +130,7 @@ fn a_leader_survives_any_packets() {
                         server: Some(link.0 as i64 + 1),
                         protocol: 0x10000,
                         config_version: 0,
-                        mark: None,
+                        mark: (link.0 % 2 == 0).then_some(Mark { level: FeatureLevel::AHEAD, differs: false }),
                     };
                     let word = match said {
                         0 => Packet::FollowerInfo { accepted: 1, info },

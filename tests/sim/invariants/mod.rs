@@ -343,7 +343,9 @@ impl Ghosts {
             return;
         };
         let mut holders = self.holders(zxid.0, payload, None);
+        let leads = holders.contains(&(leader as i64 + 1));
         holders.extend(to.map(|server| server as i64 + 1));
-        holds!("S10", membership.is_quorum(&holders), "{zxid} is committed ahead, and only {holders:?} will have it");
+        let is_quorum = leads && membership.is_quorum(&holders);
+        holds!("S10", is_quorum, "{zxid} is committed ahead by {leader}, and only {holders:?} will have it");
     }
 }
