@@ -130,7 +130,7 @@ fn a_leader_survives_any_packets() {
                         server: Some(link.0 as i64 + 1),
                         protocol: 0x10000,
                         config_version: 0,
-                        mark: (link.0 % 2 == 0).then_some(Mark { level: FeatureLevel::AHEAD, differs: false }),
+                        mark: link.0.is_multiple_of(2).then_some(Mark { level: FeatureLevel::AHEAD, differs: false }),
                     };
                     let word = match said {
                         0 => Packet::FollowerInfo { accepted: 1, info },
