@@ -14,8 +14,9 @@ use support::sim::World;
 use support::trees;
 use zooid::acl::Acl;
 use zooid::id::{SessionId, Zxid};
-use zooid::storage::image::{Keeper, Progress, StreamJob};
+use zooid::storage::image::{self, Keeper, Progress, StreamJob};
 use zooid::storage::{Image, ImageState, Notice, Options, Recovered, Refusal, Replay, StorageError, recover};
+use zooid::tree::snapshot::Compression;
 use zooid::tree::stream::SnapshotParser;
 use zooid::tree::{NodeRef, TreeRules};
 use zooid::txn::{Header, Txn};
@@ -320,6 +321,37 @@ fn a_fuzzy_snapshot_leads_to_the_same_state_as_a_consistent_one() {
     world.snap.delete("snapshot.818");
     let recovered = open_plainly(&world);
     assert_expected("fuzzy-3.9.5", &recovered);
+}
+
+// A member's start applies nothing, so its image is as fuzzy as the snapshot was, and the next start must know.
+#[test]
+fn an_image_of_a_fuzzy_snapshot_says_so() {
+    let world = world("fuzzy-3.9.5");
+    ["snapshot.818", "snapshot.8c2"].into_iter().for_each(|name| world.snap.delete(name));
+    let member = Options { replay: Replay::Nothing, server: 3, ..Options::default() };
+    let mut recovered = open(&world, &member).unwrap();
+    let (until, digest) = recovered.digest_check.fuzzy_until().expect("a snapshot that is fuzzy");
+    assert!(until > recovered.tree.last_zxid() && until < recovered.last_zxid);
+    assert!(!recovered.notices.iter().any(|notice| matches!(notice, Notice::DigestNeverReached { .. })));
+    world.image.open().unwrap();
+    fill_by(&mut Keeper::new(3, &recovered, 0), &world, &mut recovered);
+    let again = open(&world, &member).unwrap();
+    assert!(matches!(again.image, ImageState::Used { .. }), "{:?}", again.image);
+    assert_eq!(again.digest_check.fuzzy_until(), Some((until, digest)));
+    // Whoever takes over says of his snapshot what Java has said of this one.
+    let view = world.image.view().unwrap();
+    let meta = image::meta(&view).unwrap().unwrap();
+    let mut snapshot = Vec::new();
+    image::write_snapshot(&view, &meta, &mut snapshot, Compression::Plain).unwrap();
+    let section = [&until.0.to_be_bytes()[..], &[0, 0, 0, 2], &digest.to_be_bytes()].concat();
+    assert!(snapshot.windows(section.len()).any(|window| window == section));
+    let mut replayed = open(&world, &Options { replay: Replay::All, ..member }).unwrap();
+    assert_expected("fuzzy-3.9.5", &replayed);
+    assert!(!replayed.notices.iter().any(|notice| matches!(notice, Notice::DigestMismatch { .. })));
+    assert_eq!(replayed.digest_check.fuzzy_until(), None);
+    // What has been applied behind it has its own digest.
+    fill_by(&mut Keeper::new(3, &replayed, 0), &world, &mut replayed);
+    assert_eq!(open(&world, &member).unwrap().digest_check.fuzzy_until(), None);
 }
 
 #[test]

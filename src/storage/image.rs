@@ -186,6 +186,9 @@ pub struct Meta {
     pub server: i64,
     pub anchor: Anchor,
     pub digest: Option<u64>,
+    /// It was made from a snapshot of Java's that holds effects of what came behind it: up to this transaction, whose
+    /// digest is known, the tree's digest is none of its own.
+    pub fuzzy_until: Option<(Zxid, u64)>,
     pub sessions: u64,
     pub acls: u64,
     pub nodes: u64,
@@ -214,6 +217,10 @@ impl Meta {
         for count in [self.sessions, self.acls, self.nodes] {
             out.put_u64(count);
         }
+        if let Some((zxid, digest)) = self.fuzzy_until {
+            out.put_i64(zxid.0);
+            out.put_u64(digest);
+        }
         sealed(out)
     }
 
@@ -237,7 +244,11 @@ impl Meta {
         let digest = long(&mut r)? as u64;
         let mut count = || r.long("count").ok().map(|n| n as u64);
         let (sessions, acls, nodes) = (count()?, count()?, count()?);
-        Some(Self { server, anchor, digest: has_digest.then_some(digest), sessions, acls, nodes })
+        let fuzzy_until = match r.remaining() {
+            0 => None,
+            _ => Some((Zxid(long(&mut r)?), long(&mut r)? as u64)),
+        };
+        Some(Self { server, anchor, digest: has_digest.then_some(digest), fuzzy_until, sessions, acls, nodes })
     }
 }
 
@@ -375,7 +386,8 @@ pub fn write_snapshot<W: Write>(view: &impl View, meta: &Meta, out: W, compressi
     let mut writer = snapshot::Writer::new(out, compression)?;
     write_rows(view, meta, &mut writer)?;
     let zxid = meta.anchor.zxid();
-    writer.finish(snapshot::digest_section(zxid, meta.digest), zxid).map(|(seal, _)| seal)
+    let (of, digest) = meta.fuzzy_until.map_or((zxid, meta.digest), |(until, digest)| (until, Some(digest)));
+    writer.finish(snapshot::digest_section(of, digest), zxid).map(|(seal, _)| seal)
 }
 
 /// Writes the image's rows as a leader sends them: the state of exactly `meta.anchor.zxid()`.
@@ -521,7 +533,7 @@ impl Capture {
 
     /// Takes the rest and closes the batch: it makes the image the state of the tree as it is now. Under the
     /// same hold as the numbers it goes by; `anchor` must be what the tree has applied last.
-    pub fn finish(mut self, tree: &mut Tree, server: i64, anchor: Anchor) -> Batch {
+    fn finish(mut self, tree: &mut Tree, server: i64, anchor: Anchor, fuzzy_until: Option<(Zxid, u64)>) -> Batch {
         self.removed.extend(tree.take_removed());
         while tree.unsaved() + self.removed.len() > 0 {
             self.take_some(tree, usize::MAX);
@@ -547,6 +559,7 @@ impl Capture {
             server,
             anchor,
             digest: tree.keeps_digest().then(|| tree.digest()),
+            fuzzy_until,
             sessions: tree.sessions().len() as u64,
             acls: tree.acl_table().iter().len() as u64,
             nodes: tree.node_count() as u64,
@@ -563,6 +576,8 @@ pub struct Keeper {
     positions: VecDeque<Position>,
     anchor: Option<Anchor>,
     known: Vec<SnapshotId>,
+    /// See [`Meta`].
+    fuzzy_until: Option<(Zxid, u64)>,
     /// The image has no numbers yet.
     is_filling: bool,
     written_at: u64,
@@ -598,6 +613,7 @@ impl Keeper {
             positions: recovered.tail_positions.iter().copied().collect(),
             anchor: recovered.anchor,
             known: recovered.known_snapshots.clone(),
+            fuzzy_until: recovered.digest_check.fuzzy_until(),
             is_filling: !matches!(recovered.image, super::ImageState::Used { .. }),
             written_at: now_ms,
             took_ms: 0,
@@ -655,7 +671,8 @@ impl Keeper {
         // A leader's epoch begins at a zxid without a record.
         let stands = self.anchor.filter(|a| a.zxid() == applied || applied.counter() == 0 && a.zxid() < applied);
         let Some(anchor) = stands else { return Err(capture) };
-        let mut batch = capture.finish(tree, self.server, anchor);
+        self.fuzzy_until = self.fuzzy_until.filter(|(until, _)| *until > applied);
+        let mut batch = capture.finish(tree, self.server, anchor, self.fuzzy_until);
         put_known_snapshots(&mut batch, &self.known);
         Ok(batch)
     }
@@ -707,6 +724,7 @@ impl Keeper {
         self.positions.clear();
         self.anchor = Some(Anchor::Snapshot(snapshot));
         self.known = vec![snapshot];
+        self.fuzzy_until = None;
         self.is_filling = true;
         (self.unflushed_txns, self.unflushed_bytes) = (0, 0);
     }

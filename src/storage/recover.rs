@@ -334,7 +334,7 @@ pub fn recover<D: Disk, I: Image>(disks: &Disks<D>, image: &I, options: &Options
         notices.push(Notice::MarkAhead { file: mark.file, zxid: mark.zxid, last });
     }
     let Tail { mut tree, check, anchor, replayed, tail, tail_positions, chain, .. } = run;
-    if check.is_fuzzy() {
+    if check.fuzzy_until().is_some_and(|(until, _)| until > last) {
         notices.push(Notice::DigestNeverReached { last });
     }
     let mut anchor = match anchor {
@@ -660,7 +660,9 @@ fn open_image<D: Disk, I: Image>(
         Anchor::Snapshot(snapshot) => return Err(format!("{} is not the one it was made from", snapshot.name)),
     };
     let tree = image::load(&view, &meta, options.rules).map_err(say)?;
-    Ok(Some(Base { tree, check: DigestCheck::default(), start, anchor: Some(meta.anchor) }))
+    let mut check = DigestCheck::default();
+    meta.fuzzy_until.into_iter().for_each(|(until, digest)| check.set_fuzzy_until(until, digest));
+    Ok(Some(Base { tree, check, start, anchor: Some(meta.anchor) }))
 }
 
 /// The newest usable snapshot.

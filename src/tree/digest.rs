@@ -89,11 +89,12 @@ impl DigestCheck {
     /// Takes note of the tree's digest after the transaction `zxid`, which promised `expected`.
     pub fn on_applied(&mut self, zxid: Zxid, actual: u64, expected: Option<u64>) -> Verdict {
         let expected = match self.fuzzy_until {
-            Some((until, digest)) if zxid == until => {
+            Some((until, _)) if zxid < until => return Verdict::Agrees,
+            Some((until, digest)) => {
                 self.fuzzy_until = None;
-                Some(digest)
+                // That transaction may never have come to be.
+                if zxid == until { Some(digest) } else { expected }
             }
-            Some(_) => return Verdict::Agrees,
             None => expected,
         };
         if zxid.0 % LOG_INTERVAL == 0 {
@@ -109,8 +110,9 @@ impl DigestCheck {
         Verdict::Mismatch(self.mismatches)
     }
 
-    pub fn is_fuzzy(&self) -> bool {
-        self.fuzzy_until.is_some()
+    /// The transaction up to which the tree may hold more than its zxid says, and the digest behind it.
+    pub fn fuzzy_until(&self) -> Option<(Zxid, u64)> {
+        self.fuzzy_until
     }
 
     pub fn mismatches(&self) -> u64 {
@@ -143,5 +145,19 @@ mod tests {
         let owner = 0xff00_0000_0000_ea60_u64 as i64;
         let t = StatPersisted { czxid: 4, mzxid: 4, pzxid: 4, ephemeral_owner: owner, ..a };
         assert_eq!(digest("/t", Some(b""), t), 3013063485);
+    }
+
+    #[test]
+    fn nothing_is_compared_before_a_fuzzy_snapshot_is_a_tree() {
+        let mut check = DigestCheck::default();
+        check.set_fuzzy_until(Zxid(5), 50);
+        assert_eq!(check.on_applied(Zxid(4), 1, Some(2)), Verdict::Agrees);
+        assert_eq!(check.on_applied(Zxid(5), 50, Some(1)), Verdict::Agrees);
+        assert_eq!(check.on_applied(Zxid(6), 1, Some(2)), Verdict::Mismatch(1));
+        // If that was cut from the log, what comes in its place is compared.
+        check.set_fuzzy_until(Zxid(9), 90);
+        assert_eq!(check.on_applied(Zxid(8), 1, Some(2)), Verdict::Agrees);
+        assert_eq!(check.on_applied(Zxid::new(1, 1), 1, Some(2)), Verdict::Mismatch(2));
+        assert_eq!(check.fuzzy_until(), None);
     }
 }
