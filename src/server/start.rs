@@ -38,8 +38,8 @@ use crate::storage::image::{Image, Keeper, Progress};
 use crate::storage::member::{MemberStore, OpenedMember};
 use crate::storage::schedule::SnapshotSchedule;
 use crate::storage::{
-    Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId, StorageError,
-    check_directories, recover, write_tree,
+    self, Disks, ForceSync, ImageState, LogOptions, LogWriter, Options, Pace, Recovered, Replay, SnapshotId,
+    StorageError, check_directories, recover, write_tree,
 };
 use crate::tree::snapshot::Compression;
 use crate::tree::{Tree, TreeRules};
@@ -417,7 +417,11 @@ impl Opened {
             (recovered, Storage::Alone(Box::new(writer)), None)
         };
         for notice in &recovered.notices {
-            warn!("{notice}");
+            match notice {
+                // As every first start does.
+                storage::Notice::SnapshotWritten { .. } => info!("{notice}"),
+                _ => warn!("{notice}"),
+            }
         }
         let load_ms = started.elapsed().as_millis() as i64;
         info!(
