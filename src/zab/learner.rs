@@ -706,7 +706,7 @@ impl Learner {
     }
 
     fn is_cumulative(&self) -> bool {
-        FeatureLevel::are_cumulative(self.rules.level, self.leader_level)
+        FeatureLevel::CUMULATIVE.is_of_both(self.rules.level, self.leader_level)
     }
 
     /// The disk has answered: what came in the meantime is looked at.

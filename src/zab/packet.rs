@@ -223,13 +223,8 @@ impl FeatureLevel {
     pub const AHEAD: Self = Self(2);
 
     /// Whether both ends of a link are that far.
-    pub fn are_cumulative(one: Option<Self>, other: Option<Self>) -> bool {
-        one.min(other) >= Some(Self::CUMULATIVE)
-    }
-
-    /// The same of COMMITs that come ahead.
-    pub fn are_ahead(one: Option<Self>, other: Option<Self>) -> bool {
-        one.min(other) >= Some(Self::AHEAD)
+    pub fn is_of_both(self, one: Option<Self>, other: Option<Self>) -> bool {
+        one.min(other) >= Some(self)
     }
 }
 

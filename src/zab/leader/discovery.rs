@@ -58,7 +58,7 @@ impl Leader {
         let counts = kind == Role::Participant && !is_old && votes(&self.rules.membership, server);
         let level = info.mark.map(|mark| mark.level);
         let hears_ahead = counts
-            && FeatureLevel::are_ahead(level, self.rules.level)
+            && FeatureLevel::AHEAD.is_of_both(level, self.rules.level)
             && self.rules.membership.is_quorum(&BTreeSet::from([self.rules.me, server]));
         let init_limit_ms = self.init_limit_ms();
         let learner = self.link(link);

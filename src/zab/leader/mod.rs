@@ -529,7 +529,7 @@ impl Link {
     /// Whether a COMMIT stands for all before it as well, to a leader of this level.
     fn is_cumulative(&self, level: Option<FeatureLevel>) -> bool {
         let theirs = self.learner.and_then(|who| who.level);
-        self.is_follower() && FeatureLevel::are_cumulative(theirs, level)
+        self.is_follower() && FeatureLevel::CUMULATIVE.is_of_both(theirs, level)
     }
 
     /// What its requests have to show comes in its place.
